@@ -1,0 +1,177 @@
+"""What can be known of a model without loading it: its family, configuration, features, size and hash. No Paddle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fastdiffusers.accelerator import Setting
+from fastdiffusers.errors import WeightsError, one_of
+from fastdiffusers.files import atomic_write, cache_dir, sha256_file
+from fastdiffusers.weights.layout import read_config, read_json, weight_files
+from fastdiffusers.zoo import EMBEDDED, embedded_path
+
+CARD = "fastdiff.json"
+PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+WEIGHTED = ("transformer", "vae", "text_encoder", "text_encoder_2")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model of the diffusers layout, described from its JSON files and safetensors headers.
+
+    Attributes:
+        name: what the user called it: an embedded model's name, or the folder's.
+        family: name of the pipeline family (``flux``).
+        path: its folder.
+        features: what accelerators may require: those of the family, and ``guidance`` for a guidance embedding.
+        dtype: dtype of the transformer's weights on disk.
+        transformer, vae: parsed configurations.
+        default_setting: steps, guidance and size that are used when the user gives none.
+        card: content of ``fastdiff.json``, ours, if the folder has one (prompts, words, how it was made).
+    """
+
+    name: str
+    family: str
+    path: Path
+    features: frozenset[str]
+    dtype: str
+    transformer: dict[str, Any]
+    vae: dict[str, Any]
+    default_setting: Setting
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over every file that decides a picture: weights, configurations, vocabularies.
+
+        SHA-256 over the sorted lines ``<sha256 of file>  <relative path>``. Hashes of large files are remembered by size
+        and time of change, so that 30 GB are read once.
+        """
+        names = sorted(
+            item.relative_to(self.path).as_posix()
+            for part in PARTS
+            for item in (self.path / part).glob("*")
+            if item.suffix in {".safetensors", ".json", ".txt"}
+        )
+        lines = [f"{_file_hash(self.path / name)}  {name}\n" for name in ["model_index.json", *names]]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent cell on a side."""
+        return 2 ** (len(self.vae.get("block_out_channels", [0])) - 1)
+
+    @property
+    def image_tokens(self) -> int:
+        """Number of image tokens of a picture of the default size."""
+        return self.tokens(self.default_setting.height, self.default_setting.width)
+
+    def tokens(self, height: int, width: int) -> int:
+        """Number of image tokens of a picture of ``height`` × ``width`` pixels."""
+        cell = 2 * self.vae_scale_factor
+        return (height // cell) * (width // cell)
+
+    def parameters(self) -> dict[str, int]:
+        """Number of weights of each part, from the safetensors headers."""
+        return {
+            part: sum(sum(_sizes(file).values()) for file in weight_files(self.path / part))
+            for part in WEIGHTED
+            if (self.path / part).is_dir()
+        }
+
+
+def describe(name_or_path: str | Path) -> ModelInfo:
+    """Describe an embedded model or a folder of the diffusers layout.
+
+    Errors (`WeightsError`, one line): neither of both, a folder of another layout, a pipeline no plugin brings.
+    """
+    folder = embedded_path(str(name_or_path)) or Path(name_or_path)
+    if not folder.is_dir():
+        raise WeightsError(
+            f"no model {str(name_or_path)!r}: neither an embedded model ({', '.join(EMBEDDED)}) nor a folder"
+        )
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(
+            f"{str(folder)!r} has no model_index.json; a model folder of the diffusers layout is needed "
+            f"(model_index.json, {', '.join(PARTS)})"
+        )
+    index = read_json(folder / "model_index.json")
+    family = _family(str(index.get("_class_name")))
+    lacking = [part for part in PARTS if not (folder / part).is_dir()]
+    if lacking:
+        raise WeightsError(f"{str(folder)!r} lacks the folder {lacking[0]!r}; it needs {', '.join(PARTS)}")
+    transformer, vae = read_config(folder / "transformer"), read_config(folder / "vae")
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    guided = bool(transformer.get("guidance_embeds"))
+    side = int(vae.get("sample_size") or 1024)
+    return ModelInfo(
+        name=str(name_or_path) if str(name_or_path) in EMBEDDED else folder.resolve().name,
+        family=family.name,
+        path=folder,
+        features=frozenset(family.features - {"guidance"} | ({"guidance"} if guided else set())),
+        dtype=_dtype(weight_files(folder / "transformer")[0]),
+        transformer=transformer,
+        vae=vae,
+        default_setting=Setting(steps=28 if guided else 4, guidance=3.5, height=side, width=side),
+        card=card,
+    )
+
+
+def _family(class_name: str) -> Any:
+    from fastdiffusers.plugins import registry
+
+    families = {family.model_index_class: family for family in registry().pipelines.values()}
+    if class_name not in families:
+        raise WeightsError(one_of("pipeline class", class_name, families))
+    return families[class_name]
+
+
+def _header(file: Path) -> dict[str, Any]:
+    try:
+        with open(file, "rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            if size > 100_000_000:
+                raise ValueError("its header length is not plausible")
+            header = json.loads(stream.read(size))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{str(file)!r} is truncated or no safetensors file: {error}") from None
+    header.pop("__metadata__", None)
+    return header
+
+
+def _sizes(file: Path) -> dict[str, int]:
+    sizes = {}
+    for key, entry in _header(file).items():
+        count = 1
+        for axis in entry["shape"]:
+            count *= axis
+        sizes[key] = count
+    return sizes
+
+
+def _dtype(file: Path) -> str:
+    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    kinds = [entry["dtype"] for entry in _header(file).values()]
+    return names.get(max(set(kinds), key=kinds.count), "unknown") if kinds else "unknown"
+
+
+_REMEMBERED_FROM = 50_000_000
+
+
+def _file_hash(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size < _REMEMBERED_FROM:
+        return sha256_file(file)
+    key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    note = cache_dir() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+    if note.is_file():
+        return note.read_text().strip()
+    value = sha256_file(file)
+    with atomic_write(note) as path:
+        path.write_text(value)
+    return value

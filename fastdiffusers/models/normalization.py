@@ -1,0 +1,58 @@
+"""Norms whose scale, shift and gates come from the time embedding (adaLN-Zero; Peebles & Xie 2022, §3.2)."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+EPS = 1e-6
+
+
+def modulate(x: paddle.Tensor, shift: paddle.Tensor, scale: paddle.Tensor) -> paddle.Tensor:
+    """LayerNorm without parameters over x [B, S, C], then (1 + scale)·x + shift with scale, shift [B, C]."""
+    normed = F.layer_norm(x, x.shape[-1:], epsilon=EPS)
+    return normed * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+
+
+class RMSNorm(nn.Layer):
+    """x / √(mean x² + eps) · weight over the last axis (Zhang & Sennrich 2019, eq. 4), in float32 inside."""
+
+    def __init__(self, dim: int, eps: float = EPS) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = self.create_parameter([dim], default_initializer=nn.initializer.Constant(1.0))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        wide = x.astype("float32")
+        wide = wide * paddle.rsqrt(wide.square().mean(axis=-1, keepdim=True) + self.eps)
+        return wide.astype(x.dtype) * self.weight
+
+
+class AdaLayerNormZero(nn.Layer):
+    """Modulated norm and what the rest of the block needs from the same projection.
+
+    ``chunks`` 6 (double block) returns (x, gate_msa, shift_mlp, scale_mlp, gate_mlp); ``chunks`` 3 (single block)
+    returns (x, gate).
+    """
+
+    def __init__(self, dim: int, chunks: int) -> None:
+        super().__init__()
+        self.chunks = chunks
+        self.linear = nn.Linear(dim, chunks * dim)
+
+    def forward(self, x: paddle.Tensor, temb: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        shift, scale, *rest = self.linear(F.silu(temb)).chunk(self.chunks, axis=-1)
+        return (modulate(x, shift, scale), *rest)
+
+
+class AdaLayerNormContinuous(nn.Layer):
+    """The last norm; scale comes before shift here, as in diffusers (the original single file has shift first)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, 2 * dim)
+
+    def forward(self, x: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
+        scale, shift = self.linear(F.silu(temb)).chunk(2, axis=-1)
+        return modulate(x, shift, scale)

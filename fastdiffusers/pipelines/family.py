@@ -1,0 +1,61 @@
+"""Model families as data: the name in model_index.json, the class that runs it, what accelerators may rely on.
+
+This module is itself a plugin: it registers FLUX through the same hook as anybody's family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastdiffusers.accelerator import Reference
+from fastdiffusers.hookspecs import hookimpl
+
+
+@dataclass(frozen=True)
+class PipelineFamily:
+    """A family of pipelines that `fastdiffusers.load` can open.
+
+    Attributes:
+        name: what records and tables call it.
+        model_index_class: the ``_class_name`` in model_index.json that belongs to it.
+        target: ``"module:Class"`` of the pipeline, imported only when a model is loaded.
+        features: what accelerators may ask for in ``requires``. ``blocks``: ``transformer.block_loop`` can be replaced;
+            ``guidance``: guidance is an input of the transformer; ``true_cfg``: a second branch for a negative prompt;
+            ``img2img``: starts from a picture; ``flow``: samples by flow matching.
+        references: what to cite.
+    """
+
+    name: str
+    model_index_class: str
+    target: str
+    features: frozenset[str] = frozenset()
+    references: tuple[Reference, ...] = ()
+
+
+FLUX = PipelineFamily(
+    name="flux",
+    model_index_class="FluxPipeline",
+    target="fastdiffusers.pipelines.flux:FluxPipeline",
+    features=frozenset({"blocks", "guidance", "true_cfg", "img2img", "flow"}),
+    references=(
+        Reference(
+            title="FLUX",
+            authors="Black Forest Labs",
+            year=2024,
+            url="https://github.com/black-forest-labs/flux",
+        ),
+        Reference(
+            title="Scaling Rectified Flow Transformers for High-Resolution Image Synthesis",
+            authors="Patrick Esser and others",
+            year=2024,
+            arxiv="2403.03206",
+            note="the sampler's time shift and the joint attention blocks",
+        ),
+    ),
+)
+
+
+@hookimpl
+def register_pipelines() -> list[PipelineFamily]:
+    """FLUX.1: double and single blocks, guidance embedding optional per model."""
+    return [FLUX]

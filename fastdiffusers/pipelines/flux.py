@@ -1,0 +1,289 @@
+"""FLUX.1: from a prompt (and perhaps a picture) to pictures, with diffusers' parameters and semantics."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from fastdiffusers.context import COND, UNCOND, StepContext
+from fastdiffusers.errors import InputError, NumericalError, one_of
+from fastdiffusers.models import AutoencoderKL, CLIPTextModel, FluxTransformer2DModel, T5EncoderModel
+from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.models.tokenizers import CLIPTokenizer, T5Tokenizer
+from fastdiffusers.noise import check_seed, randn
+from fastdiffusers.pipelines import memory, pixels
+from fastdiffusers.pipelines.output import Output
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from fastdiffusers.weights import load_layer, read_config, save_layer
+
+Callback = Callable[[int, float, paddle.Tensor], None]
+OUTPUT_TYPES = ("pil", "np", "latent")
+
+
+class FluxPipeline:
+    """FLUX.1 in Paddle. Parts may be replaced; `context` says to accelerators which step of which branch is running."""
+
+    PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+
+    def __init__(
+        self,
+        transformer: FluxTransformer2DModel,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        text_encoder_2: T5EncoderModel,
+        tokenizer: CLIPTokenizer,
+        tokenizer_2: T5Tokenizer,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        info: ModelInfo | None = None,
+    ) -> None:
+        self.transformer = transformer
+        self.vae = vae
+        self.text_encoder = text_encoder
+        self.text_encoder_2 = text_encoder_2
+        self.tokenizer = tokenizer
+        self.tokenizer_2 = tokenizer_2
+        self.scheduler = scheduler
+        self.info = info
+        self.context = StepContext()
+
+    @classmethod
+    def from_pretrained(cls, info: ModelInfo, dtype: str = "float32") -> FluxPipeline:
+        """Load from the folder that ``info`` describes, computing in ``dtype``."""
+        check_dtype(dtype)
+        folder = info.path
+        needed = memory.weights_bytes(sum(info.parameters().values()), dtype)
+        memory.require(needed, f"loading {info.name} in {dtype}", "use a smaller dtype or a smaller model")
+        return cls(
+            transformer=load_layer(FluxTransformer2DModel, folder / "transformer", dtype),
+            vae=load_layer(AutoencoderKL, folder / "vae", dtype),
+            text_encoder=load_layer(CLIPTextModel, folder / "text_encoder", dtype),
+            text_encoder_2=load_layer(T5EncoderModel, folder / "text_encoder_2", dtype),
+            tokenizer=CLIPTokenizer.from_folder(folder / "tokenizer"),
+            tokenizer_2=T5Tokenizer.from_folder(folder / "tokenizer_2"),
+            scheduler=FlowMatchEulerDiscreteScheduler.from_config(read_config(folder / "scheduler")),
+            info=info,
+        )
+
+    def save_pretrained(self, folder: str | Path, dtype: str = "float32") -> None:
+        """Write the diffusers directory layout; diffusers' FluxPipeline opens it."""
+        from fastdiffusers.pipelines.layout import save_pipeline
+
+        save_pipeline(self, Path(folder), dtype, save_layer)
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent cell on a side; pictures have sides that are multiples of twice that."""
+        return self.vae.vae_scale_factor
+
+    @property
+    def dtype(self) -> Any:
+        """Paddle dtype the transformer computes in."""
+        return self.transformer.proj_out.weight.dtype
+
+    @paddle.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        negative_prompt: str | Sequence[str] | None = None,
+        true_cfg_scale: float = 1.0,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        sigmas: Sequence[float] | None = None,
+        guidance_scale: float = 3.5,
+        num_images_per_prompt: int = 1,
+        seed: int | None = None,
+        latents: Any = None,
+        image: Any = None,
+        strength: float = 0.6,
+        output_type: str = "pil",
+        callback: Callback | None = None,
+    ) -> Output:
+        """Draw ``num_images_per_prompt`` pictures for each prompt.
+
+        Parameters are those of diffusers' FluxPipeline (and FluxImg2ImgPipeline, when ``image`` is given):
+            guidance_scale: what the guidance embedding gets; ignored by models without one (schnell).
+            negative_prompt, true_cfg_scale: true classifier-free guidance, active when both are given and the scale is
+                above 1; costs a second evaluation per step.
+            sigmas: unshifted noise levels in place of ``num_inference_steps`` equal ones.
+            seed: picture i starts from the noise that torch's CPU generator draws for seed + i; None draws a seed.
+            latents: packed starting noise [B, S, C] in place of the drawn one.
+            strength: img2img, the share of the steps that are run, in (0, 1].
+            callback: called after every step with (step, sigma, packed latents); raise in it to stop.
+        Errors are `InputError`, or `NumericalError` naming the step at which a latent stopped being a number.
+        """
+        started = time.perf_counter()
+        prompts = _prompts(prompt)
+        height, width = self._size(height, width)
+        _check(true_cfg_scale, guidance_scale, num_images_per_prompt, output_type)
+        batch = len(prompts) * num_images_per_prompt
+        first = secrets.randbelow(2**31) if seed is None else check_seed(seed)
+        check_seed(first + batch - 1)
+        seeds = tuple(first + i for i in range(batch))
+        tokens = (height // self.vae_scale_factor // 2) * (width // self.vae_scale_factor // 2)
+        self._check_memory(batch, height, width, tokens)
+        self.scheduler.set_image_timesteps(tokens, self._steps(num_inference_steps, sigmas), sigmas)
+        if image is not None:
+            self.scheduler.truncate(strength)
+
+        text, pooled, truncated = self._encode(prompts, num_images_per_prompt)
+        negative = None
+        if negative_prompt is not None and true_cfg_scale > 1:
+            wanted = _prompts(negative_prompt)
+            if len(wanted) not in (1, len(prompts)):
+                raise InputError(
+                    f"{len(wanted)} negative prompts for {len(prompts)} prompts; give one, or one for each"
+                )
+            wanted = wanted * len(prompts) if len(wanted) == 1 else wanted
+            negative = self._encode(wanted, num_images_per_prompt)[:2]
+        encoded = time.perf_counter()
+
+        x = self._start(latents, image, seeds, height, width)
+        rope = self.transformer.rope(
+            np.zeros((text.shape[1], 3), np.float32),
+            pixels.position_ids(height // self.vae_scale_factor, width // self.vae_scale_factor),
+        )
+        guidance = None
+        if self.transformer.config.guidance_embeds:
+            guidance = paddle.full([batch], guidance_scale, dtype="float32").astype(self.dtype)
+        self.context.begin(self.scheduler.sigmas, shape=tuple(x.shape))
+        try:
+            for step, t in enumerate(self.scheduler.timesteps):
+                timestep = (paddle.full([batch], float(t), dtype="float32") / 1000).astype(self.dtype)
+                self.context.at(step, COND)
+                v = self.transformer(x, text, pooled, timestep, rope, guidance)
+                if negative is not None:
+                    self.context.at(step, UNCOND)
+                    v_negative = self.transformer(x, *negative, timestep, rope, guidance)
+                    v = v_negative + true_cfg_scale * (v - v_negative)
+                x = self.scheduler.step(v, step, x)
+                if not paddle.isfinite(x).all().item():
+                    raise NumericalError(
+                        f"the latents have NaN or infinity after step {step + 1} of {self.context.steps} "
+                        f"(sigma {self.context.sigma:.4f}); check the dtype and the weights"
+                    )
+                if callback is not None:
+                    callback(step, self.context.sigma, x)
+        finally:
+            self.context.end()
+        denoised = time.perf_counter()
+
+        images: Any = x.astype("float32").numpy()
+        final = images
+        if output_type != "latent":
+            cells = pixels.unpack(x, height // self.vae_scale_factor, width // self.vae_scale_factor)
+            unit = pixels.to_unit_range(self.vae.decode(self.vae.unscale_latents(cells)))
+            images = pixels.to_pil(unit) if output_type == "pil" else unit
+        done = time.perf_counter()
+        stages = {
+            "text": encoded - started,
+            "denoise": denoised - encoded,
+            "decode": done - denoised,
+            "total": done - started,
+        }
+        return Output(images, final, seeds, stages, truncated)
+
+    def _encode(self, prompts: list[str], copies: int) -> tuple[paddle.Tensor, paddle.Tensor, tuple[str | None, ...]]:
+        """T5's sequence [B, T, C], CLIP's pooled vector [B, C], each prompt ``copies`` times; what T5 cut off."""
+        clip, t5 = self.tokenizer(prompts), self.tokenizer_2(prompts)
+        text = self.text_encoder_2(paddle.to_tensor(t5.ids)).astype(self.dtype)
+        pooled = self.text_encoder(paddle.to_tensor(clip.ids))[1].astype(self.dtype)
+        text, pooled = (part.repeat_interleave(copies, axis=0) if copies > 1 else part for part in (text, pooled))
+        return text, pooled, tuple(t5.truncated)
+
+    def _start(self, latents: Any, image: Any, seeds: tuple[int, ...], height: int, width: int) -> paddle.Tensor:
+        """Packed latents at the first sigma."""
+        channels = self.vae.config.latent_channels
+        rows, columns = height // self.vae_scale_factor, width // self.vae_scale_factor
+        if latents is not None:
+            packed = np.asarray(latents, np.float32)
+            wanted = (len(seeds), rows * columns // 4, channels * 4)
+            if packed.shape != wanted:
+                raise InputError(f"latents have the shape {packed.shape}; packed latents of shape {wanted} are needed")
+            noise = None
+        else:
+            # img2img draws the VAE's posterior from the same stream first, as diffusers does
+            draws = [randn((2 if image is not None else 1, channels, rows, columns), seed) for seed in seeds]
+            noise = np.stack([draw[-1] for draw in draws])
+            packed = pixels.pack(noise)
+        x = paddle.to_tensor(packed).astype(self.dtype)
+        if image is None:
+            return x
+        clean = []
+        for i, picture in enumerate(_pictures(image, len(seeds))):
+            posterior = self.vae.encode(
+                paddle.to_tensor(pixels.read_picture(picture, height, width)).astype(self.dtype)
+            )
+            sample = posterior.mode() if noise is None else posterior.sample(paddle.to_tensor(draws[i][:1]))
+            clean.append(self.vae.scale_latents(sample))
+        return self.scheduler.scale_noise(pixels.pack(paddle.concat(clean)), self.scheduler.sigmas[0], x)
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        unit = 2 * self.vae_scale_factor
+        side = int(self.vae.config.sample_size or 128 * self.vae_scale_factor)
+        height, width = (side if value is None else value for value in (height, width))
+        for name, value in (("height", height), ("width", width)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < unit or value % unit:
+                raise InputError(f"{name} {value!r} is not valid; it must be a multiple of {unit}, at least {unit}")
+        return height, width
+
+    def _steps(self, steps: int | None, sigmas: Sequence[float] | None) -> int | None:
+        if sigmas is not None:
+            return steps
+        return (28 if self.transformer.config.guidance_embeds else 4) if steps is None else steps
+
+    def _check_memory(self, batch: int, height: int, width: int, tokens: int) -> None:
+        config = self.transformer.config
+        needed = memory.activation_bytes(
+            batch,
+            height,
+            width,
+            tokens + self.tokenizer_2.max_length,
+            config.num_attention_heads * config.attention_head_dim,
+            self.vae.config.block_out_channels[0],
+            str(self.dtype).rpartition(".")[2],
+        )
+        memory.require(needed, f"{batch} picture(s) of {width}x{height}", "draw fewer at once, or smaller ones")
+
+
+def check_dtype(dtype: str) -> None:
+    """`InputError` for a dtype that is none or that this device cannot compute in."""
+    valid = ("float32", "bfloat16", "float16")
+    if dtype not in valid:
+        raise InputError(one_of("dtype", dtype, valid))
+    if dtype != "float32" and paddle.get_device().startswith("cpu"):
+        raise InputError(f"dtype {dtype!r} has no eager kernels on a CPU; valid here: float32")
+
+
+def _prompts(prompt: str | Sequence[str]) -> list[str]:
+    prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
+    if not prompts or not all(isinstance(item, str) for item in prompts):
+        raise InputError(f"prompt {prompt!r} is not valid; give a text or a list of texts (an empty text is fine)")
+    return prompts
+
+
+def _pictures(image: Any, batch: int) -> list[Any]:
+    pictures = list(image) if isinstance(image, (list, tuple)) else [image] * batch
+    if len(pictures) != batch:
+        raise InputError(f"{len(pictures)} pictures for {batch} results; give one, or one for each")
+    return pictures
+
+
+def _check(true_cfg_scale: float, guidance_scale: float, copies: int, output_type: str) -> None:
+    if not np.isfinite(guidance_scale) or guidance_scale < 0:
+        raise InputError(f"guidance_scale {guidance_scale!r} is not valid; it must be a number of at least 0")
+    if not np.isfinite(true_cfg_scale) or true_cfg_scale < 1:
+        raise InputError(f"true_cfg_scale {true_cfg_scale!r} is not valid; it must be a number of at least 1")
+    if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
+        raise InputError(f"num_images_per_prompt {copies!r} is not valid; it must be an integer of at least 1")
+    if output_type not in OUTPUT_TYPES:
+        raise InputError(one_of("output_type", output_type, OUTPUT_TYPES))
+
+
+__all__ = ["FluxPipeline", "check_dtype"]
