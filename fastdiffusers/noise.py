@@ -4,12 +4,13 @@ Pictures can be compared with another program's only if both start from the same
 Mersenne twister MT19937 (Matsumoto & Nishimura 1998), which NumPy has too; the rest is how 32-bit words become normal
 numbers (Box & Muller 1958), and that depends on how many are asked for:
 
-- 16 or more: float32, in runs of 16, number j paired with number j + 8. With AVX2 or AVX-512 (every PC and server CPU
-  of the last ten years) logarithm, sine and cosine are those of the Cephes library (Moshier 1989) evaluated with fused
-  multiply-adds. That is what `randn` computes. PyTorch itself differs from this by up to 2e-6 on a CPU without AVX2.
+- 16 or more: float32, in runs of 16, number j paired with number j + 8. On x86 with AVX2 or AVX-512 logarithm, sine
+  and cosine are those of the Cephes library (Moshier 1989), evaluated with fused multiply-adds. That is what `randn`
+  computes, on every machine. PyTorch's code for CPUs without AVX2 differs from it by about 2e-6 at most.
 - fewer than 16: float64, one pair after the other, then rounded.
 
-The noise is that of ``dtype=torch.float32``; PyTorch draws other numbers for other dtypes.
+The noise is that of ``dtype=torch.float32``. PyTorch's bfloat16 and float16 noise is the same, rounded, if the count is
+a multiple of 16 (every FLUX latent) or less than 16; its float64 noise is not.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _runs(words: NDArray[np.uint32]) -> Float32:
 
 def _fma(a: Float32, b: Float32, c: Float32) -> Float32:
     """a·b + c, rounded to float32. The product is exact in float64; the sum is rounded there first, at 2⁻⁵³, which
-    showed in none of 8·10⁸ numbers compared with PyTorch's."""
+    showed in none of 7.8·10⁸ numbers compared with PyTorch's."""
     return (a.astype(np.float64) * b + c).astype(np.float32)
 
 

@@ -96,3 +96,12 @@ def test_bad_shape_and_no_seeds():
 def test_does_not_import_paddle():
     code = "import sys, fastdiffusers.noise; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+def test_no_negative_zeros():
+    from fastdiffusers.noise import _runs
+
+    words = np.zeros(16, np.uint32)  # radius 0 …
+    words[8:] = np.arange(8) << 21  # … at angles all around the circle
+    numbers = _runs(words)
+    assert (numbers == 0).all() and not np.signbit(numbers).any()

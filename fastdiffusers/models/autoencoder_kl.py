@@ -6,6 +6,7 @@ it with 16 latent channels, a shift and no 1x1 convolutions around the latent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,14 +24,16 @@ from fastdiffusers.models.vae_blocks import (
     UpDecoderBlock2D,
 )
 
+LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
 
 @dataclass(frozen=True)
 class AutoencoderKLConfig(ModelConfig):
-    """diffusers' configuration of an AutoencoderKL, with diffusers' defaults (which are Stable Diffusion's, not FLUX's).
+    """diffusers' configuration of an AutoencoderKL, with diffusers' defaults (Stable Diffusion's, not FLUX's).
 
     ``layers_per_block`` counts the residual blocks of an encoder level; a decoder level has one more.
-    ``sample_size`` and ``force_upcast`` change nothing here (no tiling; the computation is float32) and are kept so that
-    a saved model says the same as the one it came from.
+    ``sample_size`` and ``force_upcast`` change nothing here (no tiling, no change of dtype) and are kept so that a
+    saved model says the same as the one it came from.
     """
 
     CLASS_NAME: ClassVar[str | None] = "AutoencoderKL"
@@ -68,26 +71,40 @@ class AutoencoderKLConfig(ModelConfig):
             )
         for key, valid in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
             value = getattr(self, key)
-            if tuple(value) != (valid,) * len(widths):
-                raise UserError(f"AutoencoderKL: {key} is {value!r}; valid: {valid} once for each of {len(widths)} levels")
+            if value != (valid,) * len(widths):
+                raise UserError(
+                    f"AutoencoderKL: {key} is {value!r}; valid: {valid} once for each of {len(widths)} levels"
+                )
         if self.act_fn not in ("silu", "swish"):
             raise UserError(f"AutoencoderKL: act_fn is {self.act_fn!r}; valid: 'silu', 'swish' (the same function)")
-        if not self.scaling_factor:
+        if not _number(self.scaling_factor) or self.scaling_factor == 0:
             raise UserError(f"AutoencoderKL: scaling_factor is {self.scaling_factor!r}; valid: any number but 0")
+        if self.shift_factor is not None and not _number(self.shift_factor):
+            raise UserError(f"AutoencoderKL: shift_factor is {self.shift_factor!r}; valid: a number or null")
+        self._check_latent_statistics()
+
+    def _check_latent_statistics(self) -> None:
         mean, std = self.latents_mean, self.latents_std
+        for key, value in (("latents_mean", mean), ("latents_std", std)):
+            if value is not None and (
+                not isinstance(value, tuple) or len(value) != self.latent_channels or not all(map(_number, value))
+            ):
+                raise UserError(
+                    f"AutoencoderKL: {key} is {value!r}; valid: {self.latent_channels} numbers, one a channel"
+                )
         if (mean is None) != (std is None) or (mean is not None and self.shift_factor):
             raise UserError(
                 f"AutoencoderKL: latents_mean is {mean!r}, latents_std {std!r} and shift_factor {self.shift_factor!r}; "
                 "valid: mean and std together and no shift_factor, or neither"
             )
-        for key in ("latents_mean", "latents_std"):
-            value = getattr(self, key)
-            if value is not None and len(value) != self.latent_channels:
-                raise UserError(f"AutoencoderKL: {key} is {value!r}; valid: {self.latent_channels} numbers, one a channel")
 
 
 def _positive_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class DiagonalGaussianDistribution:
@@ -193,6 +210,13 @@ class AutoencoderKL(nn.Layer):
         self.quant_conv = Convolution(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
         self.post_quant_conv = Convolution(channels, channels, 1) if config.use_post_quant_conv else None
 
+    @staticmethod
+    def rename(name: str) -> str:
+        """Our name of a weight in a file: checkpoints of before 2023 have other names for the attention's parts."""
+        for old, new in LEGACY_ATTENTION.items():
+            name = name.replace(f".attentions.0.{old}.", f".attentions.0.{new}.")
+        return name
+
     @property
     def vae_scale_factor(self) -> int:
         """How many pixels one latent position covers in each direction: 2 ** (levels - 1)."""
@@ -237,5 +261,5 @@ class AutoencoderKL(nn.Layer):
         shape = list(x.shape)
         if len(shape) != 4 or shape[1] != channels or min(shape[2:]) < smallest:
             raise InputError(
-                f"{what} have shape {shape}; valid: [batch, {channels}, height, width] with sides of at least {smallest}"
+                f"{what} have shape {shape}; valid: [batch, {channels}, height, width], sides of at least {smallest}"
             )

@@ -108,7 +108,7 @@ class FluxTransformerBlock(nn.Layer):
         return image, text
 
     @staticmethod
-    def _rest(x, attended, ff, gate_msa, shift_mlp, scale_mlp, gate_mlp):  # noqa: ANN001, ANN205
+    def _rest(x, attended, ff, gate_msa, shift_mlp, scale_mlp, gate_mlp):
         x = x + gate_msa.unsqueeze(1) * attended
         return x + gate_mlp.unsqueeze(1) * ff(modulate(x, shift_mlp, scale_mlp))
 

@@ -33,7 +33,8 @@ from fastdiffusers.models.tokenizers import (
 SPACE = "▁"
 # Added to the log-probability of a piece: far enough that a known word never loses to its pieces.
 PIECE_PENALTY = -20.0
-# Of the room left beside specials and characters, the part that pieces get when there are more words than room.
+# Of the room left beside specials and characters, the part for pieces. They only spell words that the captions lack, so
+# their embeddings are never trained: more of them would make a larger model and not a better one.
 PIECE_SHARE = 0.125
 LONGEST_PIECE = 8
 PRINTABLE = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
@@ -94,13 +95,17 @@ def build_t5_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int = 
         )
     total = sum(words.values())
     scores = dict.fromkeys(characters, 2 * PIECE_PENALTY)
+    spare = int(room * PIECE_SHARE)
     ranked = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
-    kept = ranked if len(ranked) <= room * (1 - PIECE_SHARE) else ranked[: int(room * (1 - PIECE_SHARE))]
-    scores |= {word: math.log(words[word] / total) for word in kept}
+    kept = ranked[: room - spare]
+    for word in kept:
+        # What follows a hyphen or a bracket must not become cheap as the tail of another word.
+        penalty = 0.0 if word.startswith(SPACE) else PIECE_PENALTY
+        scores[word] = math.log(words[word] / total) + penalty
     pieces = _pieces(words)
     count = sum(pieces.values())
     best = sorted((piece for piece in pieces if piece not in scores), key=lambda piece: (-pieces[piece], piece))
-    scores |= {piece: math.log(pieces[piece] / count) + PIECE_PENALTY for piece in best[: room - len(kept)]}
+    scores |= {piece: math.log(pieces[piece] / count) + PIECE_PENALTY for piece in best[:spare]}
 
     head = [(T5_SPECIAL[role], 0.0) for role in ("pad_token", "eos_token", "unk_token")]
     backend = Tokenizer(Unigram([*head, *scores.items()], unk_id=2, byte_fallback=False))

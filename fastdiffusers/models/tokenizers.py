@@ -65,18 +65,21 @@ class TextTokenizer(ABC):
                 f"{source}: model_max_length {length!r} is not a usable length; valid: an integer above 2"
             )
         self.max_length = self.DEFAULT_LENGTH if length > NO_LIMIT else int(length)
-        for role, token in special.items():
-            if backend.token_to_id(token) is None:
-                raise WeightsError(f"{source}: {role} {token!r} is not in the vocabulary")
-        self.pad_id: int = backend.token_to_id(special["pad_token"])
-        self.unk_id: int = backend.token_to_id(special["unk_token"])
+        index = {role: _token_id(backend, role, token, source) for role, token in special.items()}
+        self.pad_id, self.unk_id = index["pad_token"], index["unk_token"]
 
-    def __call__(self, texts: Sequence[str]) -> Tokens:
-        """Encode ``texts``; anything but a list of strings that are valid Unicode is an `InputError`."""
+    def __call__(self, texts: Sequence[str], max_length: int | None = None) -> Tokens:
+        """Encode ``texts``; anything but a list of strings that are valid Unicode is an `InputError`.
+
+        ``max_length`` replaces the tokenizer's own length.
+        """
+        length = self.max_length if max_length is None else max_length
         if isinstance(texts, str):
             raise InputError(f"prompts must be a list of strings, got the string {texts!r}")
-        room = self.max_length - self.backend.num_special_tokens_to_add(False)
-        ids = np.full((len(texts), self.max_length), self.pad_id, dtype=np.int64)
+        room = length - self.backend.num_special_tokens_to_add(False)
+        if room < 1:
+            raise InputError(f"max_length {length!r} leaves no room for words; it must be at least {length - room + 1}")
+        ids = np.full((len(texts), length), self.pad_id, dtype=np.int64)
         truncated: list[str | None] = []
         for row, text in zip(ids, texts, strict=True):
             encoding = self._encode(text)
@@ -251,10 +254,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def end_with(backend: Tokenizer, token: str, source: str) -> None:
+def _token_id(backend: Tokenizer, role: str, token: str, source: str) -> int:
     index = backend.token_to_id(token)
     if index is None:
-        raise WeightsError(f"{source}: eos_token {token!r} is not in the vocabulary")
+        raise WeightsError(f"{source}: {role} {token!r} is not in the vocabulary")
+    return index
+
+
+def end_with(backend: Tokenizer, token: str, source: str) -> None:
+    """Let every text end with ``token`` and begin with nothing, as T5's do."""
+    index = _token_id(backend, "eos_token", token, source)
     backend.post_processor = processors.TemplateProcessing(single=f"$A {token}", special_tokens=[(token, index)])
 
 
@@ -277,7 +286,7 @@ def clip_backend(
     backend.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     backend.decoder = decoders.ByteLevel()
     _add_tokens(backend, settings, special, folder)
-    start, end = ((special[role], backend.token_to_id(special[role])) for role in ("bos_token", "eos_token"))
+    start, end = ((special[r], _token_id(backend, r, special[r], str(folder))) for r in ("bos_token", "eos_token"))
     backend.post_processor = processors.RobertaProcessing(end, start, False, False)
     return backend
 
@@ -296,15 +305,14 @@ def _add_tokens(backend: Tokenizer, settings: dict[str, Any], special: dict[str,
         raise WeightsError(f"{file} is damaged: added_tokens_decoder must map ids to tokens with content") from error
     for index in sorted(added):
         backend.add_tokens([added[index]])
-        if backend.token_to_id(added[index].content) != index:
-            found = backend.token_to_id(added[index].content)
+        found = backend.token_to_id(added[index].content)
+        if found != index:
             raise WeightsError(f"{file}: {added[index].content!r} has the id {index}, but {found} by the vocabulary")
     listed = {token.content for token in added.values()}
     for role, content in special.items():
         if content in listed:
             continue
-        if backend.token_to_id(content) is None:
-            raise WeightsError(f"{file}: {role} {content!r} is not in the vocabulary")
+        _token_id(backend, role, content, str(file))
         entry = settings.get(role)
         flags = entry if isinstance(entry, dict) else {"normalized": False}
         backend.add_tokens([_added_token({**flags, "content": content}, True)])

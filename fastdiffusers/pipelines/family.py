@@ -6,8 +6,9 @@ This module is itself a plugin: it registers FLUX through the same hook as anybo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from fastdiffusers.accelerator import Reference
+from fastdiffusers.accelerator import Reference, load_target
 from fastdiffusers.hookspecs import hookimpl
 
 
@@ -30,6 +31,10 @@ class PipelineFamily:
     target: str
     features: frozenset[str] = frozenset()
     references: tuple[Reference, ...] = ()
+
+    def load(self) -> Any:
+        """Import the pipeline class named by ``target``; a `PluginError` says in one line why that is not possible."""
+        return load_target(self.target, object, f"pipeline family {self.name!r}")
 
 
 FLUX = PipelineFamily(

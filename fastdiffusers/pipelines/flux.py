@@ -103,6 +103,7 @@ class FluxPipeline:
         image: Any = None,
         strength: float = 0.6,
         output_type: str = "pil",
+        max_sequence_length: int | None = None,
         callback: Callback | None = None,
     ) -> Output:
         """Draw ``num_images_per_prompt`` pictures for each prompt.
@@ -115,6 +116,8 @@ class FluxPipeline:
             seed: picture i starts from the noise that torch's CPU generator draws for seed + i; None draws a seed.
             latents: packed starting noise [B, S, C] in place of the drawn one.
             strength: img2img, the share of the steps that are run, in (0, 1].
+            max_sequence_length: number of T5 tokens; None takes the tokenizer's own (512 for FLUX.1; diffusers' default is
+                512 for every model).
             callback: called after every step with (step, sigma, packed latents); raise in it to stop.
         Errors are `InputError`, or `NumericalError` naming the step at which a latent stopped being a number.
         """
@@ -127,12 +130,12 @@ class FluxPipeline:
         check_seed(first + batch - 1)
         seeds = tuple(first + i for i in range(batch))
         tokens = (height // self.vae_scale_factor // 2) * (width // self.vae_scale_factor // 2)
-        self._check_memory(batch, height, width, tokens)
+        self._check_memory(batch, height, width, tokens + (max_sequence_length or self.tokenizer_2.max_length))
         self.scheduler.set_image_timesteps(tokens, self._steps(num_inference_steps, sigmas), sigmas)
         if image is not None:
             self.scheduler.truncate(strength)
 
-        text, pooled, truncated = self._encode(prompts, num_images_per_prompt)
+        text, pooled, truncated = self._encode(prompts, num_images_per_prompt, max_sequence_length)
         negative = None
         if negative_prompt is not None and true_cfg_scale > 1:
             wanted = _prompts(negative_prompt)
@@ -141,7 +144,7 @@ class FluxPipeline:
                     f"{len(wanted)} negative prompts for {len(prompts)} prompts; give one, or one for each"
                 )
             wanted = wanted * len(prompts) if len(wanted) == 1 else wanted
-            negative = self._encode(wanted, num_images_per_prompt)[:2]
+            negative = self._encode(wanted, num_images_per_prompt, max_sequence_length)[:2]
         encoded = time.perf_counter()
 
         x = self._start(latents, image, seeds, height, width)
@@ -189,9 +192,11 @@ class FluxPipeline:
         }
         return Output(images, final, seeds, stages, truncated)
 
-    def _encode(self, prompts: list[str], copies: int) -> tuple[paddle.Tensor, paddle.Tensor, tuple[str | None, ...]]:
+    def _encode(
+        self, prompts: list[str], copies: int, length: int | None
+    ) -> tuple[paddle.Tensor, paddle.Tensor, tuple[str | None, ...]]:
         """T5's sequence [B, T, C], CLIP's pooled vector [B, C], each prompt ``copies`` times; what T5 cut off."""
-        clip, t5 = self.tokenizer(prompts), self.tokenizer_2(prompts)
+        clip, t5 = self.tokenizer(prompts), self.tokenizer_2(prompts, length)
         text = self.text_encoder_2(paddle.to_tensor(t5.ids)).astype(self.dtype)
         pooled = self.text_encoder(paddle.to_tensor(clip.ids))[1].astype(self.dtype)
         text, pooled = (part.repeat_interleave(copies, axis=0) if copies > 1 else part for part in (text, pooled))
@@ -244,7 +249,7 @@ class FluxPipeline:
             batch,
             height,
             width,
-            tokens + self.tokenizer_2.max_length,
+            tokens,
             config.num_attention_heads * config.attention_head_dim,
             self.vae.config.block_out_channels[0],
             str(self.dtype).rpartition(".")[2],

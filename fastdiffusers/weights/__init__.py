@@ -1,6 +1,22 @@
-"""Checkpoints in the diffusers directory layout: torch-style safetensors, read and written by Paddle networks."""
+"""Checkpoints in the diffusers directory layout: torch-style safetensors, read and written by Paddle networks.
 
-from fastdiffusers.weights.layers import load_layer, load_state, save_layer, save_state
-from fastdiffusers.weights.layout import read_config, weight_files
+Names are resolved when asked for: describing a model reads its layout only, and must not cost the import of Paddle.
+"""
 
+from importlib import import_module
+
+_HOMES = {
+    "load_layer": "layers",
+    "load_state": "layers",
+    "read_config": "layout",
+    "save_layer": "layers",
+    "save_state": "layers",
+    "weight_files": "layout",
+}
 __all__ = ["load_layer", "load_state", "read_config", "save_layer", "save_state", "weight_files"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from fastdiffusers.weights.layout import read_config, weight_files
 
 DTYPES = ("float32", "bfloat16", "float16")
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_PORTION = 64 << 20
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 L = TypeVar("L", bound=nn.Layer)
@@ -77,18 +79,19 @@ def load_state(
     turned = linear_weights(layer)
     missing = set(owners)
     for path in map(Path, files):
-        with _opened(path) as reader:
-            for key in reader.keys():  # noqa: SIM118 (a safetensors reader is no mapping)
-                name = rename(key) if rename else key
-                if name is None:
-                    continue
-                if name not in owners:
-                    raise WeightsError(f"{str(path)!r} holds {key!r}, which {type(layer).__name__} does not have")
-                if name not in missing:
-                    raise WeightsError(f"{key!r} comes twice in the files of {type(layer).__name__}")
-                part, own = owners[name]
-                part._parameters[own] = _read(reader, key, path, part._parameters[own], name in turned, dtype)
-                missing.discard(name)
+        for keys in _portions(path):
+            with _opened(path) as reader:
+                for key in keys:
+                    name = rename(key) if rename else key
+                    if name is None:
+                        continue
+                    if name not in owners:
+                        raise WeightsError(f"{str(path)!r} holds {key!r}, which {type(layer).__name__} does not have")
+                    if name not in missing:
+                        raise WeightsError(f"{key!r} comes twice in the files of {type(layer).__name__}")
+                    part, own = owners[name]
+                    part._parameters[own] = _read(reader, key, path, part._parameters[own], name in turned, dtype)
+                    missing.discard(name)
     if missing:
         first = sorted(missing)[0]
         raise WeightsError(f"the files lack {len(missing)} weight(s) of {type(layer).__name__}, the first is {first!r}")
@@ -105,6 +108,27 @@ def _opened(path: Path) -> Iterator[Any]:
         raise WeightsError(f"{str(path)!r} is truncated or no safetensors file: {error}") from None
 
 
+def _portions(path: Path) -> Iterator[list[str]]:
+    """The names in the file, in groups of about 64 MiB.
+
+    A file is mapped into memory, and what was read of it stays resident until it is closed: opening it once per portion
+    keeps a second copy of the weights from building up.
+    """
+    with _opened(path) as reader:
+        keys = list(reader.keys())
+        sizes = [math.prod(reader.get_slice(key).get_shape()) * 4 for key in keys]
+    portion: list[str] = []
+    filled = 0
+    for key, size in zip(keys, sizes, strict=True):
+        portion.append(key)
+        filled += size
+        if filled >= _PORTION:
+            yield portion
+            portion, filled = [], 0
+    if portion:
+        yield portion
+
+
 def _read(reader: Any, key: str, path: Path, parameter: Any, turn: bool, dtype: str) -> Any:
     part = reader.get_slice(key)
     shape = list(part.get_shape())
@@ -113,9 +137,14 @@ def _read(reader: Any, key: str, path: Path, parameter: Any, turn: bool, dtype: 
         raise WeightsError(f"{key!r} in {str(path)!r} has the shape {shape}, the configuration asks for {wanted}")
     if part.get_dtype() not in _FLOATS:
         raise WeightsError(f"{key!r} in {str(path)!r} is {part.get_dtype()}; weights are F32, F16 or BF16")
-    tensor = reader.get_tensor(key).astype(dtype)
+    tensor = reader.get_tensor(key)
+    # what comes out must own its memory: a tensor that is neither turned nor converted would still be the mapped file
     if turn:
-        tensor = tensor.transpose([1, 0]).contiguous()
+        tensor = tensor.astype(dtype).transpose([1, 0]).contiguous()
+    elif tensor.dtype == getattr(paddle, dtype):
+        tensor = tensor.clone()
+    else:
+        tensor = tensor.astype(dtype)
     made = paddle.base.framework.EagerParamBase.from_tensor(tensor, name=parameter.name)
     made.stop_gradient = parameter.stop_gradient
     return made

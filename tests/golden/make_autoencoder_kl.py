@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL
 
 HERE = Path(__file__).parent
 VARIANTS = {
-    # As FLUX.1: shift, no quant convolutions, attention; two levels, three residual blocks a decoder level.
+    # As FLUX.1, but three levels: shift, attention, no quant convolutions.
     "flux": {
         "down_block_types": ["DownEncoderBlock2D"] * 3,
         "up_block_types": ["UpDecoderBlock2D"] * 3,
@@ -31,7 +31,7 @@ VARIANTS = {
         "use_quant_conv": False,
         "use_post_quant_conv": False,
     },
-    # As Stable Diffusion, with the other switches: quant convolutions, no attention, one level, grey pictures.
+    # The other switches: quant convolutions, no attention, one residual block a level, grey pictures.
     "plain": {
         "in_channels": 1,
         "out_channels": 1,

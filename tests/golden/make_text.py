@@ -6,7 +6,9 @@ Run from the repository's root where torch and transformers (5.x) are installed:
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -194,8 +196,10 @@ def hub_like_clip(folder: Path) -> None:
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(pattern, "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
+    # The alphabet goes in as special tokens, or the trainer numbers it (and breaks ties) anew in every run.
+    alphabet = [*letters, *(x + "</w>" for x in letters)]
     trainer = trainers.BpeTrainer(
-        vocab_size=420, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=700, special_tokens=alphabet, end_of_word_suffix="</w>", show_progress=False
     )
     learner.train_from_iterator([*CAPTIONS, *PROMPTS], trainer)
     merges = json.loads(learner.to_str())["model"]["merges"]
@@ -243,13 +247,19 @@ def legacy_clip(source: Path, folder: Path) -> None:
 
 
 def hub_like_t5(folder: Path) -> None:
-    """A tokenizer.json as transformers writes it, with sentinels, from a Unigram vocabulary trained here."""
-    learner = T5TokenizerFast(extra_ids=10)._tokenizer
-    trainer = trainers.UnigramTrainer(
-        vocab_size=260, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    """A tokenizer.json as transformers writes it, with sentinels, from a Unigram vocabulary made here."""
+    counts = Counter(
+        word[begin:end]
+        for word in ("▁" + word for caption in CAPTIONS for word in caption.split())
+        for begin in range(len(word))
+        for end in range(begin + 1, min(begin + 7, len(word)) + 1)
     )
-    learner.train_from_iterator(CAPTIONS, trainer)
-    vocab = [tuple(entry) for entry in json.loads(learner.to_str())["model"]["vocab"]]
+    letters = sorted(piece for piece in counts if len(piece) == 1)
+    longer = sorted(
+        (piece for piece in counts if len(piece) > 1), key=lambda piece: (-counts[piece] * len(piece), piece)
+    )
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocab += [(piece, round(math.log(counts[piece] / counts.total()), 4)) for piece in [*letters, *longer[:200]]]
     sentinels = [(f"<extra_id_{index}>", 0.0) for index in reversed(range(10))]
     T5TokenizerFast(vocab=vocab + sentinels, extra_ids=10, model_max_length=LENGTH).save_pretrained(folder)
 

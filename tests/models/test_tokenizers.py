@@ -132,6 +132,12 @@ def test_no_stated_length_means_the_models_own(length, tmp_path):
         ("clip", "tokenizer_config.json", '{"pad_token": "<p>"}', "pad_token '<p>' is not in the vocabulary"),
         ("clip", "tokenizer_config.json", '{"added_tokens_decoder": {"0": {}}}', "added_tokens_decoder"),
         ("clip", "tokenizer_config.json", '{"added_tokens_decoder": {"x": {"content": "a"}}}', "added_tokens_decoder"),
+        (
+            "clip",
+            "tokenizer_config.json",
+            '{"added_tokens_decoder": {"7": {"content": "!"}}}',
+            "'!' has the id 7, but 0",
+        ),
         ("t5", "tokenizer.json", None, "is missing"),
         ("t5", "tokenizer.json", "{}", "is damaged"),
         ("t5", "tokenizer.json", "\x00", "is damaged"),
@@ -150,6 +156,26 @@ def test_a_missing_or_damaged_file_is_named(name, file, content, words, tmp_path
     assert words in message
     assert str(folder) in message
     assert "\n" not in message
+
+
+def test_truncation_and_padding_stored_in_tokenizer_json_do_not_count(expected, tmp_path):
+    folder = shutil.copytree(ROOT / "t5", tmp_path / "t5")
+    stored = opened(folder).backend
+    stored.enable_truncation(5)
+    stored.enable_padding(length=9, pad_id=7)
+    (folder / "tokenizer.json").write_text(stored.to_str(), encoding="utf-8")
+    assert (opened(folder)(PROMPTS).ids == expected["t5"]).all()
+
+
+def test_a_token_added_beyond_the_vocabulary(tmp_path):
+    folder = shutil.copytree(ROOT / "clip", tmp_path / "clip")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    size = opened(folder).backend.get_vocab_size()
+    config["added_tokens_decoder"][str(size)] = {"content": "<my-cat>", "special": False, "normalized": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert opened(folder)(["a <my-cat> sleeps"]).ids[0, 2] == size
+    opened(folder).save(tmp_path / "again" / "clip")
+    assert opened(tmp_path / "again" / "clip")(["a <my-cat> sleeps"]).ids[0, 2] == size
 
 
 def test_a_sentencepiece_model_alone_is_explained(tmp_path):
@@ -190,6 +216,12 @@ def test_a_small_vocabulary_keeps_the_most_frequent_words():
     assert encode("common word", add_special_tokens=False).tokens == ["▁common", "▁word"]
     assert len(encode("rarep", add_special_tokens=False).tokens) > 1
     assert build_clip_tokenizer(captions, 530, 32).backend.get_vocab_size() == 530
+
+
+def test_a_rare_word_does_not_fall_into_two_frequent_ones():
+    tokenizer = build_t5_tokenizer([*["rain to-bow up-rain"] * 10_000, "rainbow uprain"], 300)
+    assert tokenizer.backend.encode("rainbow uprain").tokens == ["▁rainbow", "▁uprain", "</s>"]
+    assert tokenizer.backend.encode("to-bow").tokens == ["▁to", "-", "bow", "</s>"]
 
 
 def test_upper_case_means_the_same():

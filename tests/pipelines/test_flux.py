@@ -93,6 +93,15 @@ def test_an_empty_prompt_is_valid_and_an_overlong_one_says_what_was_cut(dev):
     assert dev("apple " * 40 + "zebra", num_inference_steps=1, seed=0).truncated[0].endswith("zebra")
 
 
+def test_fewer_text_tokens_than_the_tokenizers_own(dev):
+    own, same, fewer = (
+        dev("a cat", num_inference_steps=2, seed=0, max_sequence_length=n, output_type="latent").images
+        for n in (None, 24, 12)
+    )
+    np.testing.assert_array_equal(own, same)
+    assert np.abs(own - fewer).max() > 1e-4
+
+
 def test_the_callback_sees_every_step_and_the_context_every_branch(dev):
     seen = []
     context = dev.context
@@ -140,6 +149,7 @@ def test_nan_is_reported_with_its_step(dev):
         ({"num_images_per_prompt": 0}, "num_images_per_prompt 0"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**64 - 1, "num_images_per_prompt": 2}, "seed 18446744073709551616"),
+        ({"max_sequence_length": 1}, "max_length 1 leaves no room for words"),
         ({"output_type": "jpeg"}, "unknown output_type 'jpeg'"),
         ({"latents": np.zeros((1, 3, 64))}, "packed latents of shape"),
         ({"image": "nowhere.png"}, "picture 'nowhere.png' does not exist"),
