@@ -1,12 +1,12 @@
 """FLUX's transformer against diffusers on the same weights."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from formula_weights import formula, ids
 from safetensors.numpy import load_file
 
 from fastdiffusers.errors import InputError, WeightsError
@@ -18,8 +18,6 @@ from fastdiffusers.weights import load_layer, save_layer
 from fastdiffusers.weights.layers import build_lazy, linear_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
-from formula_weights import formula, ids  # noqa: E402
 
 
 def run(model, case):

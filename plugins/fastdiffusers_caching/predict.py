@@ -1,0 +1,66 @@
+"""What TeaCache will do, said before anything is loaded. No Paddle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastdiffusers.accelerator import Prediction, Setting
+from fastdiffusers.errors import PlanError
+from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler
+from fastdiffusers.weights.layout import read_config
+from fastdiffusers_caching.options import TeaCacheConfig
+from fastdiffusers_caching.polynomial import Polynomial, choose
+
+FEWEST_STEPS = 8
+
+
+def predict_teacache(config: TeaCacheConfig, info: ModelInfo, setting: Setting) -> Prediction:
+    """Refuse what cannot work, and foretell the skips from the calibration's mean changes."""
+    steps = setting.steps if setting.strength is None else math.ceil(setting.steps * setting.strength)
+    if steps < FEWEST_STEPS and not config.force:
+        raise PlanError(
+            f"teacache at {steps} steps gains little (at best 1.33x published at 4) and shows: use at least "
+            f"{FEWEST_STEPS} steps, or force=true"
+        )
+    polynomial = choose(config.coefficients, info)
+    if config.threshold == 0:
+        return Prediction(False, "threshold 0 computes every step", f"skips 0 of {steps}")
+    least = polynomial.least()
+    if config.threshold <= least:
+        return Prediction(
+            False,
+            f"threshold {config.threshold:g} is not above {least:.3g}, the least the polynomial can give",
+            f"skips 0 of {steps}",
+        )
+    reason = f"coefficients: {polynomial.source}"
+    if polynomial.sigmas:
+        computed = simulate(polynomial, config.threshold, _sigmas(info, setting)[-steps:])
+        skipped = steps - sum(computed)
+        return Prediction(skipped > 0, reason, f"skips about {skipped} of {steps}")
+    if least > 0:
+        in_a_row = math.ceil(config.threshold / least) - 1
+        return Prediction(True, reason, f"skips at most {in_a_row} steps in a row")
+    return Prediction(True, reason, "number of skips unknown without a calibration")
+
+
+def simulate(polynomial: Polynomial, threshold: float, sigmas: np.ndarray) -> list[bool]:
+    """Which steps would be computed if the probe changed as it did, on average, in the calibration."""
+    known = np.asarray(polynomial.sigmas)[::-1]
+    travelled = np.cumsum(np.asarray(polynomial.changes))[::-1]
+    at = np.interp(sigmas, known, travelled)
+    pattern, accumulated = [True], 0.0
+    for i in range(1, len(sigmas)):
+        accumulated += polynomial(float(at[i] - at[i - 1]))
+        compute = accumulated >= threshold or i == len(sigmas) - 1
+        accumulated = 0.0 if compute else accumulated
+        pattern.append(compute)
+    return pattern
+
+
+def _sigmas(info: ModelInfo, setting: Setting) -> np.ndarray:
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(read_config(info.path / "scheduler"))
+    scheduler.set_image_timesteps(info.tokens(setting.height, setting.width), setting.steps)
+    return scheduler.sigmas[:-1]
