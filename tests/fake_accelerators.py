@@ -114,6 +114,14 @@ class PatchesClass(Interval):
         recorder.on_detach(lambda: setattr(fake_pipe.FakeBlock, "__call__", real))
 
 
+class LeavesFlag(Interval):
+    def attach(self, pipe: Any, recorder: Recorder) -> None:
+        import paddle
+
+        super().attach(pipe, recorder)
+        paddle.set_flags({"FLAGS_check_nan_inf": True})
+
+
 class HoldsItself(Interval):
     everybody: list[Any] = []  # noqa: RUF012
 

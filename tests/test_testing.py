@@ -11,6 +11,7 @@ import pytest
 from fake_pipe import FakePipe
 
 from fastdiffusers.accelerator import Fidelity
+from fastdiffusers.environment import prepare
 from fastdiffusers.errors import PlanError
 from fastdiffusers.testing import ContractViolation, check_accelerator
 
@@ -45,6 +46,18 @@ def test_each_breach_is_caught(accelerator, words):
     with pytest.raises(ContractViolation) as caught:
         check_accelerator(bad.spec(accelerator), pipe)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_process_wide_flag_that_stays_is_caught():
+    prepare()
+    import paddle
+
+    before = paddle.get_flags("FLAGS_check_nan_inf")
+    try:
+        with pytest.raises(ContractViolation, match="flag FLAGS_check_nan_inf changed from False to True"):
+            check_accelerator(bad.spec(bad.LeavesFlag), FakePipe())
+    finally:
+        paddle.set_flags(before)
 
 
 @pytest.mark.parametrize(("fidelity", "words"), [(Fidelity.EXACT, "other bits"), (Fidelity.NUMERIC, "within|1e-4")])

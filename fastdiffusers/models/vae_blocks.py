@@ -16,7 +16,7 @@ NORM_EPSILON = 1e-6
 # Attention holds one row of scores a token for every query of a chunk: 1,024 queries against the 16,384 tokens of a
 # 1,024 x 1,024 picture are 64 MiB, where all of them at once would be 1 GiB.
 QUERY_CHUNK = 1024
-# Patches copied at once by a convolution: 16 MiB of float32. Measured with two threads on three of FLUX.1's convolutions
+# Patches copied at once by a convolution: 16 MiB of float32. Measured with two threads on three of FLUX.1's layers
 # (256 -> 128 channels at 512 x 512, ...): 1.4 to 2 times faster than all patches at once; 4 and 64 MiB are no better.
 PATCH_NUMBERS = 4 * 2**20
 

@@ -17,6 +17,7 @@ import numpy as np
 from fastdiffusers.errors import InputError, PlanError
 from fastdiffusers.files import atomic_write, cache_dir
 from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.zoo import EMBEDDED
 
 DEGREE = 4
 # Liu et al. 2025, published for FLUX.1-dev; highest power first. float64 matters: the terms nearly cancel.
@@ -151,7 +152,8 @@ def choose(coefficients: str, info: ModelInfo) -> Polynomial:
         return own
     if all(info.transformer.get(key) == value for key, value in _FLUX_DEV_SHAPE.items()):
         return Polynomial(FLUX_DEV, "published for FLUX.1-dev")
+    model = info.name if info.name in EMBEDDED else info.path
     raise PlanError(
-        f"teacache has no coefficients for {info.name}: run `fastdiff calibrate teacache --model {info.name}` once, or "
+        f"teacache has no coefficients for {info.name}: run `fastdiff calibrate teacache --model {model}` once, or "
         "ask for coefficients=flux.1-dev (fitted on another model) or coefficients=identity"
     )
