@@ -1,7 +1,7 @@
 """What a skipped step costs, beside a computed one, where the overhead weighs as on real FLUX.
 
-A FLUX-shaped transformer with random weights (hidden 1024, 4 double and 8 single blocks, 256 image and 64 text tokens) is
-driven through a generation in which TeaCache computes every second step, so that both kinds are timed in turn.
+A FLUX-shaped transformer with random weights (hidden 1024, 4 double and 8 single blocks, 256 image and 64 text tokens)
+is driven through a generation in which TeaCache computes every second step, so that both kinds are timed in turn.
 Run: ``python benchmarks/skip_cost.py [--threads 2] [--steps 40] [--out FILE.json]``
 """
 
@@ -26,13 +26,13 @@ prepare(arguments.threads)
 
 import numpy as np  # noqa: E402
 import paddle  # noqa: E402
-from fastdiffusers_caching.polynomial import Polynomial  # noqa: E402
-from fastdiffusers_caching.teacache import TeaCacheLoop  # noqa: E402
 
 from fastdiffusers.context import StepContext  # noqa: E402
 from fastdiffusers.models.transformer_flux import FluxTransformer2DModel, FluxTransformerConfig  # noqa: E402
 from fastdiffusers.pipelines.pixels import position_ids  # noqa: E402
 from fastdiffusers.recorder import Recorder  # noqa: E402
+from fastdiffusers_caching.polynomial import Polynomial  # noqa: E402
+from fastdiffusers_caching.teacache import TeaCacheLoop  # noqa: E402
 
 paddle.seed(0)
 model = FluxTransformer2DModel(

@@ -13,7 +13,7 @@ from fastdiffusers._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["__version__", "accelerate", "load"]
+__all__ = ["__version__", "accelerate", "hookimpl", "load"]
 
 
 def load(name_or_path: str | Path = "flux-emoji", dtype: str = "float32") -> Any:
@@ -36,3 +36,11 @@ def accelerate(pipe: Any, accelerators: Any = None, **setting: Any) -> Any:
     from fastdiffusers.session import accelerate as attach
 
     return attach(pipe, accelerators, **setting)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "hookimpl":  # here too, so that a plugin needs one import; pluggy is not loaded until it is asked for
+        from fastdiffusers.hookspecs import hookimpl
+
+        return hookimpl
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ Rope = tuple[paddle.Tensor, paddle.Tensor]
 
 
 def rope_table(ids: np.ndarray, axes_dim: Sequence[int], theta: float = 10000.0) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines for position ids [S, axes], each [S, sum(axes_dim)] float32 (RoFormer, eq. 15; one rotation a pair).
+    """Cosines and sines for position ids [S, axes], each [S, sum(axes_dim)] float32 (RoFormer, eq. 15).
 
     Neighbouring channels 2k and 2k + 1 share an angle, ids[:, axis] · theta^(−2k / axes_dim[axis]). Angles are taken in
     float64, as diffusers does, since float32 loses a digit at large positions.

@@ -1,4 +1,4 @@
-"""FLUX's two kinds of blocks: double (image and text keep weights of their own, attend jointly) and single (one sequence)."""
+"""FLUX's blocks: double (image and text have weights of their own and attend jointly) and single (one sequence)."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ class ModelInfo:
     def sha256(self) -> str:
         """Hash over every file that decides a picture: weights, configurations, vocabularies.
 
-        SHA-256 over the sorted lines ``<sha256 of file>  <relative path>``. Hashes of large files are remembered by size
-        and time of change, so that 30 GB are read once.
+        SHA-256 over the sorted lines ``<sha256 of file>  <relative path>``. Hashes of large files are remembered by
+        size and time of change, so that 30 GB are read once.
         """
         names = sorted(
             item.relative_to(self.path).as_posix()

@@ -101,8 +101,9 @@ class FluxTransformer2DModel(nn.Layer):
     ) -> paddle.Tensor:
         """Velocity [B, S, in_channels] for latents [B, S, in_channels] at ``timestep`` = σ in [0, 1], shape [B].
 
-        ``encoder_hidden_states`` [B, T, joint_attention_dim] are T5's, ``pooled_projections`` [B, pooled_projection_dim]
-        CLIP's; ``guidance`` [B] is the guidance scale, needed by guidance-distilled models and by no other.
+        ``encoder_hidden_states`` [B, T, joint_attention_dim] are T5's, ``pooled_projections``
+        [B, pooled_projection_dim] CLIP's; ``image_rotary_emb`` is what `rope` gives; ``guidance`` [B] is the guidance
+        scale, needed by guidance-distilled models and by no other.
         """
         if (guidance is not None) != self.config.guidance_embeds:
             raise InputError(

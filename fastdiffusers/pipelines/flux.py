@@ -116,8 +116,8 @@ class FluxPipeline:
             seed: picture i starts from the noise that torch's CPU generator draws for seed + i; None draws a seed.
             latents: packed starting noise [B, S, C] in place of the drawn one.
             strength: img2img, the share of the steps that are run, in (0, 1].
-            max_sequence_length: number of T5 tokens; None takes the tokenizer's own (512 for FLUX.1; diffusers' default is
-                512 for every model).
+            max_sequence_length: number of T5 tokens; None takes the tokenizer's own (512 for FLUX.1; diffusers'
+                default is 512 for every model).
             callback: called after every step with (step, sigma, packed latents); raise in it to stop.
         Errors are `InputError`, or `NumericalError` naming the step at which a latent stopped being a number.
         """

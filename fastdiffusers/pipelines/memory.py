@@ -35,7 +35,7 @@ def free_bytes() -> int | None:
 
 
 def require(needed: int, what: str, advice: str) -> None:
-    """`InputError` if ``needed`` bytes for ``what`` are more than are free. ``FASTDIFFUSERS_MEMORY=ignore`` skips it."""
+    """`InputError` if ``needed`` bytes for ``what`` are not free; ``FASTDIFFUSERS_MEMORY=ignore`` skips it."""
     if os.environ.get("FASTDIFFUSERS_MEMORY") == "ignore":
         return
     free = free_bytes()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class TeaCacheConfig:
-    """Options of ``teacache``. Published for FLUX.1-dev: thresholds 0.25 / 0.4 / 0.6 / 0.8 give 1.5 / 1.8 / 2.0 / 2.25×."""
+    """Options of ``teacache``; on FLUX.1-dev thresholds of 0.25 / 0.4 / 0.6 / 0.8 are published as 1.5 to 2.25×."""
 
     threshold: float = field(
         default=0.4,

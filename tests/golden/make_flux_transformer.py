@@ -1,7 +1,7 @@
 """Golden values of FLUX's transformer, computed by diffusers.
 
 Run where torch and diffusers are installed: ``python tests/golden/make_flux_transformer.py``. Writes beside itself
-  flux_transformer/{guidance,plain}/  two tiny checkpoints saved by diffusers, with inputs and outputs (case.safetensors)
+  flux_transformer/{guidance,plain}/  two tiny checkpoints saved by diffusers, with a case of inputs and outputs
   flux_wide.safetensors               outputs of a double and a single block at FLUX.1's width, weights from a formula
   manifest_flux_{dev,schnell}.json    names and shapes of the full transformers, instantiated on the meta device
 """
