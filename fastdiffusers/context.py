@@ -66,8 +66,8 @@ class StepContext:
     def at(self, step: int, branch: str = COND, shape: Sequence[int] | None = None) -> None:
         """Say which step of which branch comes next. ``shape`` of the latents may be given as a further guard.
 
-        A step that does not follow its branch's last one, or another shape, cannot belong to the same picture: the
-        state is dropped as by `begin`.
+        A step before its branch's last one, or another shape, cannot belong to the same picture: the state is dropped
+        as by `begin`.
         """
         if not self.active:
             raise InputError("StepContext.at was called outside a generation; call begin first")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlanItem", "Refusal", "Request", "make_plan", "parse", "requests_from_dict", "setting_from_dict"]
 
 FORMAT = 1
+PLAN_KEYS = frozenset({"fastdiff_plan", "model", "setting", "accelerators", "refusals"})
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,8 @@ def setting_from_dict(data: Mapping[str, Any]) -> Setting | None:
         raise PlanError(f"'setting' in a plan must be a mapping of {', '.join(names)}; got {stored!r}")
     for name, value in stored.items():
         whole = name in ("steps", "height", "width", "batch")
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float | None):
+        valid = int if whole else int | float | None if name == "strength" else int | float
+        if isinstance(value, bool) or not isinstance(value, valid):
             kind = "an integer" if whole else "a number"
             raise PlanError(f"'setting' in a plan: {name} must be {kind}, got {value!r}")
     missing = [name for name in ("steps", "guidance", "height", "width") if name not in stored]

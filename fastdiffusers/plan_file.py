@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastdiffusers.accelerator import Setting
 from fastdiffusers.errors import PlanError
 from fastdiffusers.files import atomic_write
-from fastdiffusers.plan import Plan
+from fastdiffusers.plan import PLAN_KEYS, Plan
 
 if TYPE_CHECKING:
     from fastdiffusers.models.info import ModelInfo
@@ -36,6 +36,9 @@ def load_plan_data(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise PlanError(f"the plan {str(path)!r} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict) or "accelerators" not in data:
         raise PlanError(f"{str(path)!r} is not a plan: it must be a mapping with the key 'accelerators'")
+    unknown = sorted(set(map(str, data)) - PLAN_KEYS)
+    if unknown:
+        raise PlanError(f"{str(path)!r}: a plan has no key {unknown[0]!r}; it has: {', '.join(sorted(PLAN_KEYS))}")
     return data
 
 

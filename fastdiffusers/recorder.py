@@ -61,11 +61,11 @@ class Recorder:
 
         try:
             old = paddle.get_flags(list(values))
+            self._undo.append(lambda: paddle.set_flags(old))  # before: of several flags the first may be set already
             paddle.set_flags(dict(values))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             names = ", ".join(values)
             raise PluginError(f"cannot set {names}: {' '.join(str(error).split())[:200]}") from error
-        self._undo.append(lambda: paddle.set_flags(old))
 
     def undo(self) -> list[Exception]:
         """Undo everything, last first; what fails does not keep the rest from being undone, and is returned.

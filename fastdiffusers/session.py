@@ -76,7 +76,7 @@ class Session:
         return [measured_record(item, accelerator) for item, accelerator, _ in self._attached]
 
     def accelerator(self, name: str) -> Accelerator:
-        """The attached accelerator called ``name`` (to calibrate it, for example)."""
+        """The attached accelerator called ``name`` (for its own statistics, for example)."""
         for item, accelerator, _ in self._attached:
             if item.spec.name == name:
                 return accelerator

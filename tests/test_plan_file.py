@@ -57,3 +57,19 @@ def test_an_unwritable_place_is_said(tmp_path, plugins):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_plan(plan, tmp_path / "file" / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accelerators: none\nsettings: {steps: 4}\n", "a plan has no key 'settings'; it has: accelerators"),
+        (
+            "accelerators: none\nsetting: {steps: 4, guidance: null, height: 32, width: 32}\n",
+            "guidance must be a number",
+        ),
+    ],
+)
+def test_what_a_plan_cannot_hold_is_refused(tmp_path, plugins, text, message):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(PlanError, match=message):
+        read_plan(tmp_path / "plan.yaml", plugins, FakeInfo())

@@ -1,6 +1,7 @@
 import pytest
 from fake_pipe import FakePipe
 
+from fastdiffusers.context import StepContext
 from fastdiffusers.errors import PluginError
 from fastdiffusers.recorder import Recorder
 
@@ -75,3 +76,15 @@ def test_paddle_flags_come_back():
     assert paddle.get_flags(name) == before
     with pytest.raises(PluginError, match="cannot set FLAGS_no_such_thing"):
         Recorder(None, FakePipe().context).flags({"FLAGS_no_such_thing": 1})
+
+
+def test_of_several_flags_none_stays_when_one_is_refused():
+    import paddle
+
+    recorder = Recorder(object(), StepContext())
+    name = "FLAGS_check_nan_inf"
+    before = paddle.get_flags([name])
+    with pytest.raises(PluginError, match="cannot set"):
+        recorder.flags({name: not before[name], "FLAGS_fraction_of_cpu_memory_to_use": "zz"})
+    recorder.undo()
+    assert paddle.get_flags([name]) == before

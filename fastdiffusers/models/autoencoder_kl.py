@@ -47,7 +47,7 @@ class AutoencoderKLConfig(ModelConfig):
     act_fn: str = "silu"
     latent_channels: int = 4
     norm_num_groups: int = 32
-    sample_size: int | tuple[int, ...] = 32
+    sample_size: int = 32
     scaling_factor: float = 0.18215
     shift_factor: float | None = None
     latents_mean: tuple[float, ...] | None = None

@@ -48,7 +48,7 @@ class CLIPTextConfig(ModelConfig):
     def __post_init__(self) -> None:
         if self.hidden_act not in ACTIVATIONS:
             raise WeightsError(one_of("hidden_act of CLIPTextModel", self.hidden_act, ACTIVATIONS))
-        if self.hidden_size % self.num_attention_heads:
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise WeightsError(
                 f"CLIPTextModel: hidden_size {self.hidden_size} is no multiple of "
                 f"num_attention_heads {self.num_attention_heads}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
+from fastdiffusers.errors import WeightsError
+
 C = TypeVar("C", bound="ModelConfig")
 
 
@@ -21,7 +23,10 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls: type[C], values: dict[str, Any]) -> C:
-        """Build from a parsed ``config.json``: lists become tuples, keys that begin with ``_`` are dropped."""
+        """Build from a parsed ``config.json``: lists become tuples, keys that begin with ``_`` are dropped.
+
+        A value of another type than the field's is a `WeightsError`.
+        """
         known = {item.name for item in fields(cls)} - {"extra"}
         own: dict[str, Any] = {}
         extra: dict[str, Any] = {}
@@ -30,6 +35,7 @@ class ModelConfig:
                 continue
             if key in known:
                 own[key] = tuple(value) if isinstance(value, list) else value
+                _check_type(cls, key, value)
             else:
                 extra[key] = value
         return cls(**own, extra=extra)
@@ -44,3 +50,26 @@ class ModelConfig:
                 value = getattr(self, item.name)
                 result[item.name] = list(value) if isinstance(value, tuple) else value
         return {**result, **self.extra}
+
+
+_KINDS = {"bool": "true or false", "int": "an integer", "float": "a number", "str": "a text", "tuple": "a list"}
+
+
+def _check_type(cls: type[ModelConfig], key: str, value: Any) -> None:
+    """Compare a JSON value with the field's annotation, which is a text such as ``int | None``."""
+    annotation = next(str(item.type) for item in fields(cls) if item.name == key)
+    allowed = [part.strip().partition("[")[0] for part in annotation.split("|")]
+    if value is None:
+        fits = "None" in allowed
+    elif isinstance(value, bool):
+        fits = "bool" in allowed
+    elif isinstance(value, (list, tuple)):
+        fits = "tuple" in allowed
+    elif isinstance(value, int):
+        fits = "int" in allowed or "float" in allowed
+    else:
+        fits = type(value).__name__ in allowed
+    if not fits and any(part in _KINDS for part in allowed):
+        valid = " or ".join(_KINDS.get(part, "null") for part in allowed)
+        name = cls.CLASS_NAME or cls.__name__.removesuffix("Config")
+        raise WeightsError(f"{name}: {key} is {value!r}; valid: {valid}")

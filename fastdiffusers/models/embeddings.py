@@ -28,11 +28,16 @@ def rope_table(ids: np.ndarray, axes_dim: Sequence[int], theta: float = 10000.0)
 
 
 def apply_rope(x: paddle.Tensor, rope: Rope) -> paddle.Tensor:
-    """Rotate x [B, S, heads, D] by the table (cos, sin), each [1, S, 1, D]: pairs (a, b) become (ac − bs, as + bc)."""
+    """Rotate x [B, S, heads, D] by the table (cos, sin): neighbours (a, b) become (ac − bs, as + bc).
+
+    The table, [1, S, 1 or heads, D], is float32, and so is the arithmetic; the result has x's dtype.
+    """
     cos, sin = rope
-    pairs = x.reshape([*x.shape[:-1], -1, 2])
-    turned = paddle.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(x.shape)
-    return x * cos + turned * sin
+    wide = x if x.dtype == paddle.float32 else x.astype("float32")
+    pairs = wide.reshape([*wide.shape[:-1], -1, 2])
+    turned = paddle.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(wide.shape)
+    out = wide * cos + turned * sin
+    return out if x.dtype == paddle.float32 else out.astype(x.dtype)
 
 
 def sinusoid(t: paddle.Tensor, dim: int = 256, max_period: float = 10000.0) -> paddle.Tensor:

@@ -64,7 +64,7 @@ class ModelInfo:
     @property
     def vae_scale_factor(self) -> int:
         """Pixels per latent cell on a side."""
-        return 2 ** (len(self.vae.get("block_out_channels", [0])) - 1)
+        return 2 ** (len(self.vae["block_out_channels"]) - 1)
 
     @property
     def image_tokens(self) -> int:
@@ -91,9 +91,13 @@ def describe(name_or_path: str | Path) -> ModelInfo:
     Errors (`WeightsError`, one line): neither of both, a folder of another layout, a pipeline no plugin brings.
     """
     folder = embedded_path(str(name_or_path)) or Path(name_or_path)
-    if not folder.is_dir():
+    try:
+        found = folder.is_dir()
+    except OSError:  # a name longer than the file system allows
+        found = False
+    if not found:
         raise WeightsError(
-            f"no model {str(name_or_path)!r}: neither an embedded model ({', '.join(EMBEDDED)}) nor a folder"
+            f"no model {str(name_or_path)[:200]!r}; valid: {', '.join(EMBEDDED)}, or a folder of the diffusers layout"
         )
     if not (folder / "model_index.json").is_file():
         raise WeightsError(
@@ -106,9 +110,12 @@ def describe(name_or_path: str | Path) -> ModelInfo:
     if lacking:
         raise WeightsError(f"{str(folder)!r} lacks the folder {lacking[0]!r}; it needs {', '.join(PARTS)}")
     transformer, vae = read_config(folder / "transformer"), read_config(folder / "vae")
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
     guided = bool(transformer.get("guidance_embeds"))
-    side = int(vae.get("sample_size") or 1024)
+    side = vae.get("sample_size") or 1024
+    if not isinstance(side, int) or not isinstance(vae.get("block_out_channels"), list):
+        raise WeightsError(
+            f"{str(folder / 'vae')!r}: sample_size must be an integer and block_out_channels a list of integers"
+        )
     return ModelInfo(
         name=str(name_or_path) if str(name_or_path) in EMBEDDED else folder.resolve().name,
         family=family.name,
@@ -118,8 +125,18 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         transformer=transformer,
         vae=vae,
         default_setting=Setting(steps=28 if guided else 4, guidance=3.5, height=side, width=side),
-        card=card,
+        card=_card(folder / CARD),
     )
+
+
+def _card(file: Path) -> dict[str, Any]:
+    """The content of fastdiff.json; what others rely on has the type they expect."""
+    card = read_json(file) if file.is_file() else {}
+    for key in ("prompts", "words"):
+        values = card.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise WeightsError(f"{str(file)!r}: {key} must be a list of texts")
+    return card
 
 
 def _family(class_name: str) -> Any:
@@ -138,9 +155,14 @@ def _header(file: Path) -> dict[str, Any]:
             if size > 100_000_000:
                 raise ValueError("its header length is not plausible")
             header = json.loads(stream.read(size))
-    except (OSError, ValueError) as error:
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
+        header.pop("__metadata__", None)
+        for entry in header.values():
+            if not all(isinstance(axis, int) for axis in entry["shape"]) or not isinstance(entry["dtype"], str):
+                raise ValueError("its header has an entry without shape and dtype")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{str(file)!r} is truncated or no safetensors file: {error}") from None
-    header.pop("__metadata__", None)
     return header
 
 

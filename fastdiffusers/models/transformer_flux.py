@@ -36,6 +36,9 @@ class FluxTransformerConfig(ModelConfig):
     axes_dims_rope: tuple[int, ...] = (16, 56, 56)
 
     def __post_init__(self) -> None:
+        for key in ("num_layers", "num_attention_heads", "attention_head_dim", "in_channels", "patch_size"):
+            if getattr(self, key) < 1:
+                raise WeightsError(f"FluxTransformer2DModel: {key} is {getattr(self, key)}; it must be at least 1")
         if sum(self.axes_dims_rope) != self.attention_head_dim:
             raise WeightsError(
                 f"axes_dims_rope {self.axes_dims_rope} must add up to attention_head_dim {self.attention_head_dim}"
@@ -87,7 +90,7 @@ class FluxTransformer2DModel(nn.Layer):
     def rope(self, txt_ids: np.ndarray, img_ids: np.ndarray) -> Rope:
         """The rotary table of a joint sequence, text first; constant over a generation, so computed once for it."""
         table = rope_table(np.concatenate([txt_ids, img_ids]), self.config.axes_dims_rope)
-        rope = tuple(paddle.to_tensor(part[None, :, None, :]).astype(self.proj_out.weight.dtype) for part in table)
+        rope = tuple(paddle.to_tensor(part[None, :, None, :]) for part in table)
         if paddle.get_device().startswith("cpu"):
             # Paddle's CPU product of equal shapes is several times faster than one broadcast along the heads
             heads = self.config.num_attention_heads

@@ -18,12 +18,12 @@ from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.models.tokenizers import CLIPTokenizer, T5Tokenizer
 from fastdiffusers.noise import check_seed, randn
 from fastdiffusers.pipelines import memory, pixels
+from fastdiffusers.pipelines.arguments import check_call, given_latents, is_integer, pictures_of, prompts_of
 from fastdiffusers.pipelines.output import Output
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from fastdiffusers.weights import load_layer, read_config, save_layer
 
 Callback = Callable[[int, float, paddle.Tensor], None]
-OUTPUT_TYPES = ("pil", "np", "latent")
 
 
 class FluxPipeline:
@@ -114,7 +114,8 @@ class FluxPipeline:
                 above 1; costs a second evaluation per step.
             sigmas: unshifted noise levels in place of ``num_inference_steps`` equal ones.
             seed: picture i starts from the noise that torch's CPU generator draws for seed + i; None draws a seed.
-            latents: packed starting noise [B, S, C] in place of the drawn one.
+            latents: packed latents [B, S, C] to start from in place of the drawn ones (with ``image`` too, as in
+                diffusers: they are taken to be at the first sigma already).
             strength: img2img, the share of the steps that are run, in (0, 1].
             max_sequence_length: number of T5 tokens; None takes the tokenizer's own (512 for FLUX.1; diffusers'
                 default is 512 for every model).
@@ -122,9 +123,9 @@ class FluxPipeline:
         Errors are `InputError`, or `NumericalError` naming the step at which a latent stopped being a number.
         """
         started = time.perf_counter()
-        prompts = _prompts(prompt)
+        prompts = prompts_of(prompt)
         height, width = self._size(height, width)
-        _check(true_cfg_scale, guidance_scale, num_images_per_prompt, output_type)
+        check_call(true_cfg_scale, guidance_scale, num_images_per_prompt, max_sequence_length, output_type)
         batch = len(prompts) * num_images_per_prompt
         first = secrets.randbelow(2**31) if seed is None else check_seed(seed)
         check_seed(first + batch - 1)
@@ -135,23 +136,57 @@ class FluxPipeline:
         if image is not None:
             self.scheduler.truncate(strength)
 
-        text, pooled, truncated = self._encode(prompts, num_images_per_prompt, max_sequence_length)
+        text, pooled, truncated, notes = self._encode(prompts, num_images_per_prompt, max_sequence_length)
         negative = None
         if negative_prompt is not None and true_cfg_scale > 1:
-            wanted = _prompts(negative_prompt)
+            wanted = prompts_of(negative_prompt)
             if len(wanted) not in (1, len(prompts)):
                 raise InputError(
                     f"{len(wanted)} negative prompts for {len(prompts)} prompts; give one, or one for each"
                 )
             wanted = wanted * len(prompts) if len(wanted) == 1 else wanted
-            negative = self._encode(wanted, num_images_per_prompt, max_sequence_length)[:2]
+            negative = self._encode(wanted, num_images_per_prompt, max_sequence_length)
+            notes += negative[3]
+            negative = negative[:2]
         encoded = time.perf_counter()
 
         x = self._start(latents, image, seeds, height, width)
-        rope = self.transformer.rope(
-            np.zeros((text.shape[1], 3), np.float32),
-            pixels.position_ids(height // self.vae_scale_factor, width // self.vae_scale_factor),
-        )
+        x = self._denoise(x, (text, pooled), negative, true_cfg_scale, guidance_scale, (height, width), callback)
+        denoised = time.perf_counter()
+
+        images: Any = x.astype("float32").numpy()
+        final = images
+        if output_type != "latent":
+            cells = pixels.unpack(x, height // self.vae_scale_factor, width // self.vae_scale_factor)
+            decoded = self.vae.decode(self.vae.unscale_latents(cells))
+            if not paddle.isfinite(decoded).all().item():
+                raise NumericalError("the VAE decoded NaN or infinity from finite latents; check its dtype and weights")
+            unit = pixels.to_unit_range(decoded)
+            images = pixels.to_pil(unit) if output_type == "pil" else unit
+        done = time.perf_counter()
+        stages = {
+            "text": encoded - started,
+            "denoise": denoised - encoded,
+            "decode": done - denoised,
+            "total": done - started,
+        }
+        return Output(images, final, seeds, stages, truncated, notes)
+
+    def _denoise(
+        self,
+        x: paddle.Tensor,
+        positive: tuple[paddle.Tensor, paddle.Tensor],
+        negative: tuple[paddle.Tensor, paddle.Tensor] | None,
+        true_cfg_scale: float,
+        guidance_scale: float,
+        size: tuple[int, int],
+        callback: Callback | None,
+    ) -> paddle.Tensor:
+        """Euler steps over the scheduler's sigmas; ``positive`` and ``negative`` are (T5's sequence, CLIP's vector)."""
+        batch = x.shape[0]
+        rows, columns = (side // self.vae_scale_factor for side in size)
+        text_ids = np.zeros((positive[0].shape[1], 3), np.float32)
+        rope = self.transformer.rope(text_ids, pixels.position_ids(rows, columns))
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = paddle.full([batch], guidance_scale, dtype="float32").astype(self.dtype)
@@ -160,7 +195,7 @@ class FluxPipeline:
             for step, t in enumerate(self.scheduler.timesteps):
                 timestep = (paddle.full([batch], float(t), dtype="float32") / 1000).astype(self.dtype)
                 self.context.at(step, COND)
-                v = self.transformer(x, text, pooled, timestep, rope, guidance)
+                v = self.transformer(x, *positive, timestep, rope, guidance)
                 if negative is not None:
                     self.context.at(step, UNCOND)
                     v_negative = self.transformer(x, *negative, timestep, rope, guidance)
@@ -175,68 +210,52 @@ class FluxPipeline:
                     callback(step, self.context.sigma, x)
         finally:
             self.context.end()
-        denoised = time.perf_counter()
-
-        images: Any = x.astype("float32").numpy()
-        final = images
-        if output_type != "latent":
-            cells = pixels.unpack(x, height // self.vae_scale_factor, width // self.vae_scale_factor)
-            unit = pixels.to_unit_range(self.vae.decode(self.vae.unscale_latents(cells)))
-            images = pixels.to_pil(unit) if output_type == "pil" else unit
-        done = time.perf_counter()
-        stages = {
-            "text": encoded - started,
-            "denoise": denoised - encoded,
-            "decode": done - denoised,
-            "total": done - started,
-        }
-        return Output(images, final, seeds, stages, truncated)
+        return x
 
     def _encode(
         self, prompts: list[str], copies: int, length: int | None
-    ) -> tuple[paddle.Tensor, paddle.Tensor, tuple[str | None, ...]]:
-        """T5's sequence [B, T, C], CLIP's pooled vector [B, C], each prompt ``copies`` times; what T5 cut off."""
+    ) -> tuple[paddle.Tensor, paddle.Tensor, tuple[str | None, ...], tuple[str, ...]]:
+        """T5's sequence [B, T, C] and CLIP's pooled vector [B, C], each prompt ``copies`` times; what was cut off."""
         clip, t5 = self.tokenizer(prompts), self.tokenizer_2(prompts, length)
         text = self.text_encoder_2(paddle.to_tensor(t5.ids)).astype(self.dtype)
         pooled = self.text_encoder(paddle.to_tensor(clip.ids))[1].astype(self.dtype)
         text, pooled = (part.repeat_interleave(copies, axis=0) if copies > 1 else part for part in (text, pooled))
-        return text, pooled, tuple(t5.truncated)
+        notes = tuple(
+            f"prompt {prompt[:40]!r}…: {encoder} reads {tokens.ids.shape[1]} tokens, so {rest!r} was cut off"
+            for encoder, tokens in (("T5", t5), ("CLIP", clip))
+            for prompt, rest in zip(prompts, tokens.truncated, strict=True)
+            if rest
+        )
+        return text, pooled, tuple(t5.truncated), notes
 
     def _start(self, latents: Any, image: Any, seeds: tuple[int, ...], height: int, width: int) -> paddle.Tensor:
         """Packed latents at the first sigma."""
         channels = self.vae.config.latent_channels
         rows, columns = height // self.vae_scale_factor, width // self.vae_scale_factor
         if latents is not None:
-            packed = np.asarray(latents, np.float32)
-            wanted = (len(seeds), rows * columns // 4, channels * 4)
-            if packed.shape != wanted:
-                raise InputError(f"latents have the shape {packed.shape}; packed latents of shape {wanted} are needed")
-            noise = None
-        else:
-            # img2img draws the VAE's posterior from the same stream first, as diffusers does
-            draws = [randn((2 if image is not None else 1, channels, rows, columns), seed) for seed in seeds]
-            noise = np.stack([draw[-1] for draw in draws])
-            packed = pixels.pack(noise)
-        x = paddle.to_tensor(packed).astype(self.dtype)
+            return paddle.to_tensor(given_latents(latents, (len(seeds), rows * columns // 4, channels * 4))).astype(
+                self.dtype
+            )
+        # img2img draws the VAE's posterior from the same stream first, as diffusers does
+        draws = [randn((2 if image is not None else 1, channels, rows, columns), seed) for seed in seeds]
+        x = paddle.to_tensor(pixels.pack(np.stack([draw[-1] for draw in draws]))).astype(self.dtype)
         if image is None:
             return x
         clean = []
-        for i, picture in enumerate(_pictures(image, len(seeds))):
-            posterior = self.vae.encode(
-                paddle.to_tensor(pixels.read_picture(picture, height, width)).astype(self.dtype)
-            )
-            sample = posterior.mode() if noise is None else posterior.sample(paddle.to_tensor(draws[i][:1]))
-            clean.append(self.vae.scale_latents(sample))
+        for picture, draw in zip(pictures_of(image, len(seeds)), draws, strict=True):
+            read = paddle.to_tensor(pixels.read_picture(picture, height, width)).astype(self.dtype)
+            sample = self.vae.encode(read).sample(paddle.to_tensor(draw[:1]))
+            clean.append(self.vae.scale_latents(sample).astype(self.dtype))
         return self.scheduler.scale_noise(pixels.pack(paddle.concat(clean)), self.scheduler.sigmas[0], x)
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         unit = 2 * self.vae_scale_factor
         side = int(self.vae.config.sample_size or 128 * self.vae_scale_factor)
-        height, width = (side if value is None else value for value in (height, width))
-        for name, value in (("height", height), ("width", width)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < unit or value % unit:
+        sides = [side if value is None else value for value in (height, width)]
+        for name, value in zip(("height", "width"), sides, strict=True):
+            if not is_integer(value) or value < unit or value % unit:
                 raise InputError(f"{name} {value!r} is not valid; it must be a multiple of {unit}, at least {unit}")
-        return height, width
+        return int(sides[0]), int(sides[1])
 
     def _steps(self, steps: int | None, sigmas: Sequence[float] | None) -> int | None:
         if sigmas is not None:
@@ -250,7 +269,8 @@ class FluxPipeline:
             height,
             width,
             tokens,
-            config.num_attention_heads * config.attention_head_dim,
+            config.num_attention_heads,
+            config.attention_head_dim,
             self.vae.config.block_out_channels[0],
             str(self.dtype).rpartition(".")[2],
         )
@@ -264,31 +284,6 @@ def check_dtype(dtype: str) -> None:
         raise InputError(one_of("dtype", dtype, valid))
     if dtype != "float32" and paddle.get_device().startswith("cpu"):
         raise InputError(f"dtype {dtype!r} has no eager kernels on a CPU; valid here: float32")
-
-
-def _prompts(prompt: str | Sequence[str]) -> list[str]:
-    prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
-    if not prompts or not all(isinstance(item, str) for item in prompts):
-        raise InputError(f"prompt {prompt!r} is not valid; give a text or a list of texts (an empty text is fine)")
-    return prompts
-
-
-def _pictures(image: Any, batch: int) -> list[Any]:
-    pictures = list(image) if isinstance(image, (list, tuple)) else [image] * batch
-    if len(pictures) != batch:
-        raise InputError(f"{len(pictures)} pictures for {batch} results; give one, or one for each")
-    return pictures
-
-
-def _check(true_cfg_scale: float, guidance_scale: float, copies: int, output_type: str) -> None:
-    if not np.isfinite(guidance_scale) or guidance_scale < 0:
-        raise InputError(f"guidance_scale {guidance_scale!r} is not valid; it must be a number of at least 0")
-    if not np.isfinite(true_cfg_scale) or true_cfg_scale < 1:
-        raise InputError(f"true_cfg_scale {true_cfg_scale!r} is not valid; it must be a number of at least 1")
-    if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
-        raise InputError(f"num_images_per_prompt {copies!r} is not valid; it must be an integer of at least 1")
-    if output_type not in OUTPUT_TYPES:
-        raise InputError(one_of("output_type", output_type, OUTPUT_TYPES))
 
 
 __all__ = ["FluxPipeline", "check_dtype"]

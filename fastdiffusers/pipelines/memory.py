@@ -27,11 +27,20 @@ def free_bytes() -> int | None:
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
-        room = int(limit.read_text()) - int(used.read_text())
-        available = room if available is None else min(available, room)
-    return available
+    room = _cgroup_room(Path("/sys/fs/cgroup"))
+    return available if room is None else room if available is None else min(available, room)
+
+
+def _cgroup_room(folder: Path) -> int | None:
+    """What a memory limit (cgroup version 2) leaves; file cache that can be dropped does not count as used."""
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):  # no such cgroup, or the limit is "max"
+        return None
+    droppable = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+    return limit - used + droppable
 
 
 def require(needed: int, what: str, advice: str) -> None:
@@ -51,12 +60,19 @@ def weights_bytes(parameters: int, dtype: str) -> int:
     return int(parameters * _BYTES[dtype] * 1.1)
 
 
-def activation_bytes(batch: int, height: int, width: int, tokens: int, dim: int, vae_channels: int, dtype: str) -> int:
+def activation_bytes(
+    batch: int, height: int, width: int, tokens: int, heads: int, head_dim: int, vae_channels: int, dtype: str
+) -> int:
     """A rough upper estimate of one step or one decode, whichever is larger.
 
-    A block holds about 16 arrays of [tokens, dim] at once (its MLP four wide ones); the decoder's last stage about 6 of
-    [vae_channels, height, width].
+    A block holds about 16 arrays of [tokens, heads·head_dim] at once (its MLP four wide ones) and, on a CPU, where
+    Paddle's attention writes them out, scores and probabilities [heads, tokens, tokens]; the decoder's last stage about
+    6 arrays of [vae_channels, height, width].
     """
-    block = 16 * tokens * dim
+    import paddle
+
+    block = 16 * tokens * heads * head_dim
+    if paddle.get_device().startswith("cpu"):
+        block += 2 * heads * tokens * tokens
     decode = 6 * vae_channels * height * width
     return batch * max(block, decode) * _BYTES[dtype]

@@ -16,7 +16,8 @@ class Output:
         latents: the packed latents [B, S, C] after the last step, numpy float32.
         seeds: one seed per picture; picture i of a run with seed s has s + i.
         stages: seconds spent on ``text``, ``denoise``, ``decode`` and ``total``.
-        truncated: per prompt the end that did not fit the text encoder, or None.
+        truncated: per prompt the end that did not fit T5, which carries the details, or None.
+        notes: everything that was cut off, in words: also of negative prompts, and by CLIP (FLUX.1's reads 77 tokens).
     """
 
     images: Any
@@ -24,3 +25,4 @@ class Output:
     seeds: tuple[int, ...]
     stages: dict[str, float] = field(default_factory=dict)
     truncated: tuple[str | None, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ def read_picture(image: str | Path | Image.Image, height: int, width: int) -> np
                 image = opened.convert("RGB")
         except FileNotFoundError:
             raise InputError(f"picture {str(image)!r} does not exist") from None
-        except (UnidentifiedImageError, OSError, TypeError, AttributeError) as error:
-            raise InputError(f"{str(image)!r} is not a readable picture: {error}") from None
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, TypeError, AttributeError) as error:
+            raise InputError(f"{str(image)[:200]!r} is not a readable picture: {str(error)[:200]}") from None
     picture = image.convert("RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

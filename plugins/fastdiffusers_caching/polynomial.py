@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def fit(probe: list[float], output: list[float], sigmas: list[float], per_step: 
     x, y = np.asarray(probe, np.float64), np.asarray(output, np.float64)
     if len(x) <= 2 * DEGREE or not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError(f"{len(x)} finite pairs are too few for a fit; use more prompts or steps")
+    if not (x.max() > x.min() and y.max() > y.min()):
+        raise InputError("probe or output does not change from step to step; there is nothing to fit on this model")
     # scaled to [0, 1] while fitting: powers up to eight of small numbers would be lost otherwise
     scale = float(x.max())
     coefficients = np.polyfit(x / scale, y, DEGREE) / scale ** np.arange(DEGREE, -1, -1)
@@ -86,34 +89,47 @@ def fit(probe: list[float], output: list[float], sigmas: list[float], per_step: 
     )
 
 
-def places(info: ModelInfo) -> tuple[Path, Path]:
-    """Where a calibration may lie: beside the model, or in the user's cache if that folder cannot be written."""
+def _places(info: ModelInfo) -> tuple[Callable[[], Path], Callable[[], Path]]:
+    """Where a calibration may lie: beside the model, or in the user's cache if that folder cannot be written.
+
+    Functions, since the second needs the hash of the weights, which takes its time on a large model.
+    """
     return (
-        info.path / "calibration" / "teacache.json",
-        cache_dir() / "calibration" / info.sha256[:16] / "teacache.json",
+        lambda: info.path / "calibration" / "teacache.json",
+        lambda: cache_dir() / "calibration" / info.sha256[:16] / "teacache.json",
     )
 
 
 def store(polynomial: Polynomial, info: ModelInfo) -> Path:
     """Keep a calibration beside the model (or in the user's cache); returns the file written."""
     content = {"format": 1, "model": info.name, "model_sha256": info.sha256, **asdict(polynomial)}
-    beside, cached = places(info)
-    for path in (beside, cached):
-        try:
-            with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            return path
-        except InputError:
-            if path == cached:
-                raise
-    raise InputError(f"cannot write {str(cached)!r}")
+    text = json.dumps(content, indent=1) + "\n"
+    beside, cached = _places(info)
+    try:
+        return _write(beside(), text)
+    except InputError:  # an installed model may lie where the user cannot write
+        return _write(cached(), text)
+
+
+def _write(path: Path, text: str) -> Path:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
 
 
 def stored(info: ModelInfo) -> Polynomial | None:
     """The model's own calibration, or None. One made for other weights is an error: they were changed since."""
-    for path in places(info):
-        if path.is_file():
+    refusal: PlanError | None = None
+    for place in _places(info):
+        path = place()
+        if not path.is_file():
+            continue
+        try:
             return _read(path, info)
+        except PlanError as error:  # the other place may have a newer one
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
     return None
 
 
@@ -129,6 +145,9 @@ def _read(path: Path, info: ModelInfo) -> Polynomial:
             r2=float(content["r2"]),
             **numbers,
         )
+        numbers_read = (*polynomial.coefficients, *polynomial.sigmas, *polynomial.changes)
+        if not all(map(math.isfinite, (*numbers_read, polynomial.low, polynomial.high))):
+            raise ValueError("it holds NaN or infinity")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PlanError(
             f"calibration {str(path)!r} cannot be read ({error}); run `fastdiff calibrate teacache`"

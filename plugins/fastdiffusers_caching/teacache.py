@@ -15,6 +15,7 @@ from typing import Any
 import paddle
 
 from fastdiffusers.accelerator import Accelerator, Effect
+from fastdiffusers.errors import PluginError
 from fastdiffusers.recorder import Recorder
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, choose, fit
@@ -75,7 +76,8 @@ class TeaCacheLoop:
         if state.probe is None or state.residual is None or state.probe.shape != modulated.shape:
             return True
         state.accumulated += self.polynomial(relative_change(modulated, state.probe))
-        if state.accumulated >= self.threshold or self.context.step == self.context.steps - 1:
+        # "not below" instead of "at or above": a change that is no number computes the step
+        if not state.accumulated < self.threshold or self.context.step == self.context.steps - 1:
             state.accumulated = 0.0
             return True
         return False
@@ -121,6 +123,8 @@ class TeaCache(Accelerator):
 
         Returns ``{"polynomial": Polynomial, "pairs": n}``; nothing is left attached.
         """
+        if pipe.context.session is not None:
+            raise PluginError("calibrate on a pipeline without attached accelerators; detach the session first")
         pairs: list[tuple[float, float, float]] = []
         recorder = Recorder(pipe, pipe.context)
         try:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import paddle
 import pytest
 
 from fastdiffusers.context import StepContext
-from fastdiffusers.errors import InputError, PlanError
+from fastdiffusers.errors import InputError, PlanError, PluginError
 from fastdiffusers.models.info import describe
 from fastdiffusers.pipelines.flux import FluxPipeline
 from fastdiffusers.recorder import Recorder
@@ -74,6 +75,11 @@ def test_threshold_zero_computes_every_step_even_where_the_polynomial_is_negativ
     assert computed == [True] * 5
 
 
+def test_a_change_that_is_no_number_computes_the_step():
+    computed, _ = drive([0.1] * 4, 0.5, Polynomial((float("nan"),), "broken"))
+    assert computed == [True] * 5
+
+
 def test_relative_change_is_the_ratio_of_means():
     a, b = paddle.to_tensor([1.0, -3.0]), paddle.to_tensor([2.0, -2.0])
     assert relative_change(a, b) == pytest.approx(2 / 4)
@@ -97,6 +103,8 @@ def test_fit_recovers_a_polynomial_and_is_bounded_by_what_it_saw():
 def test_fit_refuses_too_little():
     with pytest.raises(InputError, match="too few"):
         fit([0.1] * 5, [0.1] * 5, [1.0], [0.0], "test")
+    with pytest.raises(InputError, match="does not change"):
+        fit([0.0] * 20, [0.0] * 20, [1.0], [0.0], "test")
 
 
 def test_simulation_follows_the_mean_changes():
@@ -152,9 +160,31 @@ def test_a_calibration_of_other_weights_is_refused(calibrated, model):
     file.write_text(json.dumps({**content, "model_sha256": "0" * 64}))
     with pytest.raises(PlanError, match="made for other weights"):
         stored(calibrated.info)
+    file.write_text(json.dumps({**content, "coefficients": [float("nan")] * 5}))
+    with pytest.raises(PlanError, match="holds NaN"):
+        stored(calibrated.info)
     file.write_text("{")
     with pytest.raises(PlanError, match="cannot be read"):
         stored(calibrated.info)
+
+
+def test_a_valid_calibration_in_the_users_cache_is_found_behind_a_stale_one(calibrated, model):
+    polynomial = stored(calibrated.info)
+    file = model / "calibration" / "teacache.json"
+    content = json.loads(file.read_text())
+    file.unlink()
+    (model / "calibration").rmdir()
+    (model / "calibration").write_text("in the way, as a folder that cannot be written")
+    assert store(polynomial, calibrated.info).is_relative_to(os.environ["FASTDIFFUSERS_HOME"])
+    (model / "calibration").unlink()
+    (model / "calibration").mkdir()
+    file.write_text(json.dumps({**content, "model_sha256": "0" * 64}))
+    assert stored(calibrated.info) == polynomial
+
+
+def test_calibration_on_an_accelerated_pipeline_is_refused(calibrated):
+    with accelerate(calibrated, "teacache:threshold=1e9") as session, pytest.raises(PluginError, match="detach"):
+        session.accelerator("teacache").calibrate(calibrated, PROMPTS, lambda done, total: None)
 
 
 def test_predictions_name_what_will_not_engage(calibrated):

@@ -112,8 +112,7 @@ def cases(name, guidance):
     pipe = build(guidance)
     pipe.save_pretrained(folder)
     result = {}
-    steps = 28 if guidance else 4
-    common = {"height": 24, "width": 32, "num_inference_steps": steps, "guidance_scale": 3.5}
+    common = {"height": 24, "width": 32, "num_inference_steps": 28, "guidance_scale": 3.5}
     run(pipe, "two", result, prompt=["a red apple", "grinning face"], seeds=[5, 6], **common)
     run(pipe, "cfg", result, prompt="a red apple", negative_prompt="", true_cfg_scale=2.5, seeds=[7], **common)
     image = Image.fromarray((formula("picture", (24, 32, 3), 40.0) + 128).clip(0, 255).astype(np.uint8))

@@ -32,7 +32,7 @@ def dev():
 
 def compare(pipe, name, case, **arguments):
     golden = np.load(GOLDEN / f"{name}.npz")
-    steps = 28 if name == "dev" else 4
+    steps = 28
     image = Image.fromarray(golden["picture"]) if "img2img" in case else None
     out = pipe(num_inference_steps=steps, output_type="np", image=image, **SIZE, **arguments)
     np.testing.assert_allclose(out.latents, golden[f"{case}.latent"], atol=1e-4)
@@ -54,6 +54,8 @@ def test_image_to_image_equals_diffusers(pipe, name):
 def test_image_to_image_of_a_batch_draws_each_picture_from_its_own_seed(dev):
     golden = np.load(GOLDEN / "dev.npz")
     image = Image.fromarray(golden["picture"])
+    both = dev(["a cat", "dog"], image=image, strength=0.35, seed=2**31, output_type="latent", **SIZE)
+    np.testing.assert_allclose(both.images[0], golden["img2img2.latent"][0], atol=1e-4)
     for i, (prompt, seed) in enumerate([("a cat", 2**31), ("dog", 3)]):
         out = dev(prompt, image=image, strength=0.35, seed=seed, output_type="latent", **SIZE)
         np.testing.assert_allclose(out.images[0], golden["img2img2.latent"][i], atol=1e-4)
@@ -126,6 +128,44 @@ def test_an_exception_in_the_callback_ends_the_generation(dev):
     assert not dev.context.active
 
 
+def test_a_picture_of_no_numbers_is_reported(dev):
+    bias = dev.vae.decoder.conv_out.bias
+    before = bias.numpy()
+    try:
+        bias.set_value(paddle.full_like(bias, float("nan")))
+        with pytest.raises(NumericalError, match="the VAE decoded NaN"):
+            dev("a cat", num_inference_steps=1, seed=0, **SIZE)
+    finally:
+        bias.set_value(before)
+
+
+def test_the_memory_estimate_counts_attention_scores():
+    from fastdiffusers.pipelines.memory import activation_bytes
+
+    small, large = (activation_bytes(1, 8, 8, n, 24, 128, 128, "float32") for n in (1024, 4096))
+    assert large > 2 * 24 * 4096**2 * 4 > 4 * small / 2
+
+
+def test_numpy_integers_are_integers(dev):
+    out = dev("a cat", height=np.int64(32), width=np.int32(32), num_inference_steps=1, seed=0)
+    assert out.images[0].size == (32, 32)
+
+
+def test_given_latents_with_a_picture_are_the_start_as_in_diffusers(dev):
+    start = np.random.RandomState(0).standard_normal((1, 64, 64)).astype(np.float32)
+    arguments = {"latents": start, "strength": 0.5, "num_inference_steps": 4, "output_type": "latent"}
+    white, black = (dev("a cat", image=Image.new("RGB", (32, 32), c), **arguments).images for c in ("white", "black"))
+    np.testing.assert_array_equal(white, black)
+
+
+def test_what_was_cut_off_is_said_also_for_negative_prompts_and_clip(dev):
+    long = "apple " * 40 + "zebra"
+    out = dev("a cat", negative_prompt=long, true_cfg_scale=2.0, num_inference_steps=1, seed=0)
+    assert out.truncated == (None,)
+    assert [note.split(": ")[1].split()[0] for note in out.notes] == ["T5", "CLIP"]
+    assert all("zebra" in note for note in out.notes)
+
+
 def test_nan_is_reported_with_its_step(dev):
     weight = dev.transformer.proj_out.bias
     before = weight.numpy()
@@ -149,9 +189,13 @@ def test_nan_is_reported_with_its_step(dev):
         ({"num_images_per_prompt": 0}, "num_images_per_prompt 0"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**64 - 1, "num_images_per_prompt": 2}, "seed 18446744073709551616"),
-        ({"max_sequence_length": 1}, "max_length 1 leaves no room for words"),
+        ({"max_sequence_length": 1}, "max_sequence_length 1 is not valid"),
         ({"output_type": "jpeg"}, "unknown output_type 'jpeg'"),
         ({"latents": np.zeros((1, 3, 64))}, "packed latents of shape"),
+        ({"latents": "abc"}, "latents are not an array of numbers"),
+        ({"latents": np.full((1, 64, 64), np.nan)}, "latents hold NaN or infinity"),
+        ({"guidance_scale": "3"}, "guidance_scale '3' is not valid"),
+        ({"max_sequence_length": "a"}, "max_sequence_length 'a' is not valid"),
         ({"image": "nowhere.png"}, "picture 'nowhere.png' does not exist"),
         ({"image": __file__}, "is not a readable picture"),
         ({"prompt": 3}, "give a text or a list of texts"),

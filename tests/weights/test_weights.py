@@ -118,7 +118,7 @@ def test_shards_that_are_missing_or_point_outside(model, tmp_path):
             lambda m: (m / "model_index.json").write_text('{"_class_name": "KolorsPipeline"}'),
             "unknown pipeline class 'KolorsPipeline'; valid: FluxPipeline",
         ),
-        (shutil.rmtree, "neither an embedded model (flux-emoji) nor a folder"),
+        (shutil.rmtree, "; valid: flux-emoji, or a folder of the diffusers layout"),
     ],
 )
 def test_folders_that_are_no_model(model, change, message):
@@ -147,6 +147,39 @@ def test_description_counts_parameters_and_tokens():
     assert info.image_tokens == 64 and info.tokens(24, 32) == 48
     assert "guidance" in info.features
     assert "guidance" not in describe(GOLDEN.parent / "schnell").features
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("transformer", "num_layers", "four", "FluxTransformer2DModel: num_layers is 'four'; valid: an integer"),
+        ("transformer", "axes_dims_rope", 5, "axes_dims_rope is 5; valid: a list"),
+        ("transformer", "num_layers", 0, "num_layers is 0; it must be at least 1"),
+        ("vae", "sample_size", [32, 32], "sample_size must be an integer"),
+        ("vae", "block_out_channels", None, "block_out_channels a list"),
+        ("text_encoder", "num_attention_heads", 0, "is no multiple of num_attention_heads 0"),
+        ("scheduler", "base_shift", "x", "base_shift is 'x'; valid: a number or null"),
+        (".", "prompts", 5, "prompts must be a list of texts"),
+    ],
+)
+def test_configurations_with_values_that_cannot_be(model, part, key, value, message):
+    from fastdiffusers.pipelines.flux import FluxPipeline
+
+    names = {"scheduler": "scheduler_config.json", ".": "fastdiff.json"}
+    file = model / part / names.get(part, "config.json")
+    content = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**content, key: value}))
+    with pytest.raises(WeightsError) as caught:
+        FluxPipeline.from_pretrained(describe(model))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"a": 1}', b'{"a": {"dtype": "F32"}}', b'{"a": {"shape": 3}}'])
+def test_headers_that_are_none(model, header):
+    file = model / "transformer" / NAME
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match="is truncated or no safetensors file"):
+        describe(model)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -157,3 +157,10 @@ def test_without_a_renderer(tmp_path, sources, monkeypatch, error, message):
 def test_default_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTDIFFUSERS_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "data" / "emoji-128"
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path, sources):
+    (tmp_path / "holiday.jpg").write_text("dear to somebody")
+    with pytest.raises(InputError, match="holds other files"):
+        build(tmp_path, 32, sources=sources)
+    assert (tmp_path / "holiday.jpg").exists()

@@ -58,6 +58,10 @@ def build(
         raise InputError(f"size is {size}; valid are 16 to 512 pixels")
     sources = SOURCES if sources is None else sources
     folder = default_folder(size) if folder is None else Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").is_file():
+        raise InputError(
+            f"{str(folder)!r} holds other files, which the build would replace; name a new or empty folder"
+        )
     check_renderer()
     captions = next((source for source in sources if source.style is None), None)
     if captions is None:

@@ -1,0 +1,222 @@
+"""``fastdiff bench``: what accelerators buy on this machine, and what they cost in picture quality."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastdiffusers_cli.output import print_json, print_note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastdiffusers.bench import Arm, LeftOut, Suite
+    from fastdiffusers.models.info import ModelInfo
+
+PROMPTS = 3  # of the model's built-in prompts, where none are given
+RUNS = 3
+FALLBACK = ("a red apple", "a blue fish", "a smiling face")  # for a model that names no prompts of its own
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bench")(bench)
+
+
+def bench(
+    accel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC[@STEPS]", help="An arm; repeat it. A comma composes within one arm; none@14 is plain."
+        ),
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="A YAML file, or a name from ./benchmarks/suites.")] = None,
+    model: Annotated[str | None, typer.Option(help="An embedded model or a folder; flux-emoji by default.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A text file, one prompt a line.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps of every arm without steps of its own.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the first prompt; prompt i has SEED + i. 0 by default.")
+    ] = None,
+    runs: Annotated[int | None, typer.Option(help=f"How often all prompts are drawn; {RUNS} by default.")] = None,
+    controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Add plain sampling with as many steps as each cache computed. On without --accel.",
+        ),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report to FILE.json or FILE.md as well.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Compare accelerators with plain sampling: time, memory, and how far the picture moved.
+
+    Runs are interleaved, attaching and warming up are timed apart, and quality is against the picture that plain
+    sampling draws from the same prompt and seed. Without --accel and --suite: every installed accelerator.
+
+    fastdiff bench --accel teacache:threshold=0.25 --accel teacache:threshold=0.4 --accel none@14 --out bench.md
+    """
+    from fastdiffusers.bench import Workload, compare, read_suite
+    from fastdiffusers.errors import InputError, PluginError
+    from fastdiffusers.models.info import describe
+    from fastdiffusers.zoo import DEFAULT
+    from fastdiffusers_cli.settings import make_setting
+
+    _check_out(out)
+    if accel and suite is not None:
+        raise InputError("--accel and --suite both say what to compare; use one of them")
+    read = read_suite(suite) if suite is not None else _no_suite()
+    name = model or read.model or DEFAULT
+    info = describe(name)
+    setting = make_setting(
+        info,
+        steps=_first(steps, read.steps),
+        guidance=_first(guidance, read.guidance),
+        size=_first(size, read.size),
+    )
+    workload = Workload(
+        prompts=_prompts(prompts, read, info),
+        setting=setting,
+        runs=_first(runs, read.runs, RUNS),
+        seed=_first(seed, read.seed, 0),
+    )
+    arms, left_out = _arms(accel or read.arms, info, workload)
+    if json is False and not accel and not read.arms:
+        print_note(f"comparing {len(arms) - 1} installed accelerator(s); --accel NAME:OPTION=VALUE picks your own")
+
+    import fastdiffusers
+    from fastdiffusers.environment import prepare
+
+    prepare(threads)
+    with _Bar() as bar:
+        pipe = fastdiffusers.load(name)
+        data = compare(
+            pipe,
+            arms,
+            workload,
+            controls=_first(controls, read.controls, not accel),
+            left_out=left_out,
+            command=shlex.join(["fastdiff", *sys.argv[1:]]),
+            progress=bar,
+        )
+    _show(data, json)
+    if data["partial"]:
+        rounds = f"{data['settings']['rounds']} of {data['settings']['rounds_planned']} rounds were complete"
+        raise _interrupted(rounds + (f"; {str(out)!r} was not written" if out else ""))
+    if out is not None:
+        _write(data, out)
+        print_note(f"wrote {out}")
+    failed = [f"{row['accel']}: {row['error']}" for row in data["rows"] if row["error"]]
+    if failed:
+        raise PluginError(f"{len(failed)} arm(s) failed: {'; '.join(failed)}")
+
+
+def _arms(words: Sequence[str] | None, info: ModelInfo, workload: Any) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
+    """The arms in order, planned once so that whatever is wrong is said before anything is loaded."""
+    from fastdiffusers.bench import installed_arms, order_arms, parse_arm, plan_arm
+    from fastdiffusers.plugins import registry
+
+    left_out: tuple[LeftOut, ...] = ()
+    if words:
+        arms = order_arms(parse_arm(word) for word in words)
+    else:
+        found, left_out = installed_arms(registry(), info, workload.setting)
+        arms = order_arms(found)
+    for arm in arms:
+        plan_arm(arm, registry(), info, workload.setting)
+    return arms, left_out
+
+
+def _prompts(file: Path | None, suite: Suite, info: ModelInfo) -> tuple[str, ...]:
+    from fastdiffusers_cli.prompts import read_prompts
+
+    chosen = file if file is not None else suite.prompts
+    if isinstance(chosen, Path):
+        return tuple(read_prompts(chosen))
+    if chosen:
+        return chosen
+    return tuple(str(prompt) for prompt in (info.card.get("prompts") or FALLBACK)[:PROMPTS])
+
+
+def _show(data: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(data)
+        return
+    from rich.console import Console
+
+    from fastdiffusers.bench.table import show
+
+    show(data, Console())
+
+
+def _check_out(out: Path | None) -> None:
+    """Whether the report can be written, found out before the bench runs for minutes."""
+    from fastdiffusers.errors import InputError
+    from fastdiffusers_cli.places import check_folder
+
+    if out is None:
+        return
+    if out.suffix.lower() not in (".json", ".md"):
+        raise InputError(f"--out {str(out)!r} must end in .json or .md")
+    if out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a folder; give the name of a .json or .md file")
+    check_folder(out.parent)
+
+
+def _write(data: dict[str, Any], out: Path) -> None:
+    import json
+
+    from fastdiffusers.bench.markdown import markdown
+    from fastdiffusers.files import atomic_write
+
+    is_json = out.suffix.lower() == ".json"
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n" if is_json else markdown(data)
+    with atomic_write(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _first(*values: Any) -> Any:
+    """The first value that was given: the command line's, the suite's, the default."""
+    return next((value for value in values if value is not None), None)
+
+
+def _no_suite() -> Suite:
+    from fastdiffusers.bench import Suite
+
+    return Suite()
+
+
+def _interrupted(text: str) -> Exception:
+    from fastdiffusers_cli.failure import Interrupted
+
+    return Interrupted(text)
+
+
+class _Bar:
+    """Which arm is running and how many rounds are done, on stderr; nothing when that is no terminal."""
+
+    def __enter__(self) -> _Bar:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("loading", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, completed=done, total=total)

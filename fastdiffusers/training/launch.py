@@ -1,0 +1,95 @@
+"""Starts a training: alone, or as the first of several worker processes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from fastdiffusers.errors import PluginError
+from fastdiffusers.training.gang import Gang
+from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict
+from fastdiffusers.training.task import ParameterGroup, Task
+from fastdiffusers.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training as another process can understand it: the task's "module:Class", its recipe, where, and how."""
+
+    target: str
+    recipe: dict[str, Any]
+    folder: str
+    resume: str
+    gang: str = ""
+    rank: int = 0
+
+
+def load_task(target: str) -> type[Task]:
+    """The class named by "module:Class"."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"the task {target!r} cannot be loaded: {error}") from error
+
+
+def build(target: str, recipe: dict[str, Any]) -> tuple[Task, list[ParameterGroup]]:
+    """The task and its parameters, the same bits in every process."""
+    cls = load_task(target)
+    task = cls(build_config(cls.Config, recipe))
+    paddle.seed(task.config.seed)
+    return task, task.build()
+
+
+def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto") -> dict[str, Any]:
+    """Train the task named ``target`` by ``config`` in ``folder``; returns the figures that it exports with."""
+    recipe = config_to_dict(config)
+    task, groups = build(target, recipe)
+    if config.workers == 1:
+        return Trainer(task, groups, folder).run(resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else folder
+    with tempfile.TemporaryDirectory(prefix="fastdiff-", dir=memory) as scratch:
+        path = Path(scratch) / "gang"
+        others: list[subprocess.Popen[bytes]] = []
+        gang = _gang(groups, 0, config.workers, path, lambda: all(other.poll() is None for other in others))
+        try:
+            for rank in range(1, config.workers):
+                others.append(_start(Job(target, recipe, str(folder), resume, str(path), rank)))
+            figures = Trainer(task, groups, folder, gang).run(resume)
+            for other in others:
+                other.wait(timeout=60)
+            return figures
+        finally:
+            for other in others:
+                if other.poll() is None:
+                    other.terminate()
+                    other.wait()
+
+
+def work(job: Job) -> None:
+    """What a worker process other than the first does."""
+    parent = os.getppid()
+    task, groups = build(job.target, job.recipe)
+    gang = _gang(groups, job.rank, task.config.workers, Path(job.gang), lambda: os.getppid() == parent)
+    Trainer(task, groups, Path(job.folder), gang).run(job.resume)
+
+
+def _gang(groups: list[ParameterGroup], rank: int, size: int, path: Path, alive: Any) -> Gang:
+    parameters = {name: value for group in groups for name, value in group.parameters.items()}
+    return Gang(parameters, rank, size, path, alive)
+
+
+def _start(job: Job) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "fastdiffusers.training.worker", json.dumps(job.__dict__)]
+    return subprocess.Popen(command, env=environment, start_new_session=True)

@@ -1,0 +1,37 @@
+"""The order in which examples are seen: a function of the seed and of a position, and of nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class EpochSampler:
+    """Every epoch sees every example once, in its own order.
+
+    Position ``p`` is the number of examples drawn before; any position can be asked for, so resuming needs no replay.
+    """
+
+    def __init__(self, examples: int, seed: int) -> None:
+        self.examples = examples
+        self.seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def rows(self, position: int, count: int) -> np.ndarray:
+        """Indices of ``count`` examples from ``position`` on: int64 ``[count]``."""
+        parts = []
+        while count > 0:
+            epoch, start = divmod(position, self.examples)
+            if epoch != self._epoch:
+                self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(self.examples)
+                self._epoch = epoch
+            part = self._order[start : start + count]
+            parts.append(part)
+            position += len(part)
+            count -= len(part)
+        return np.concatenate(parts)
+
+
+def step_rng(seed: int, step: int, rank: int) -> np.random.Generator:
+    """The generator of one worker for one step; chance never depends on what was drawn before, so resuming is exact."""
+    return np.random.default_rng([seed, 2, step, rank])

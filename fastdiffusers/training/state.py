@@ -1,0 +1,130 @@
+"""What a training carries from step to step: weights, their average, the optimisers' moments; cut up among workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paddle
+
+from fastdiffusers.training import checkpoint
+from fastdiffusers.training.adamw import AdamW
+from fastdiffusers.training.ema import ExponentialMovingAverage
+from fastdiffusers.training.gang import Gang, owners
+from fastdiffusers.training.muon import Muon
+from fastdiffusers.training.recipe import TrainerConfig
+from fastdiffusers.training.schedule import learning_rate
+from fastdiffusers.training.task import ParameterGroup
+
+
+class TrainingState:
+    """Optimisers and moving average of the parameters that this worker owns."""
+
+    def __init__(self, config: TrainerConfig, groups: list[ParameterGroup], gang: Gang) -> None:
+        self.config, self.groups, self.gang = config, groups, gang
+        self.parameters = {name: value for group in groups for name, value in group.parameters.items()}
+        self._by_muon = {name for group in groups for name in group.muon} if config.muon else set()
+        costs = {name: _cost(value, name in self._by_muon) for name, value in self.parameters.items()}
+        owner = owners(costs, gang.size)
+        self.owned = [name for name in self.parameters if owner[name] == gang.rank]
+        self.muon, self.adamw = Muon(), AdamW()
+        self.ema = ExponentialMovingAverage(config.ema, {name: self.parameters[name] for name in self.owned})
+        self._gradients: dict[str, paddle.Tensor] = {}
+
+    def gather_gradients(self, updates: frozenset[str] | None, weight: float) -> float:
+        """Sum the workers' gradients of the groups in ``updates``; returns the norm over all parameters."""
+        active = [group for group in self.groups if updates is None or group.name in updates]
+        names = [name for group in active for name in group.parameters]
+        local = {name: self.parameters[name].grad for name in names}
+        mine = set(self.owned)
+        self._gradients = self.gang.sum_gradients(local, weight, [name for name in names if name in mine])
+        squares = [paddle.sum(gradient * gradient) for gradient in self._gradients.values()]
+        square = float(paddle.add_n(squares).item()) if squares else 0.0
+        return math.sqrt(total) if (total := float(self.gang.share([square]).sum())) >= 0 else math.nan
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients, the gathered and the local ones (after an update, or instead of one)."""
+        self._gradients = {}
+        for parameter in self.parameters.values():
+            parameter.clear_gradient(False)
+
+    def update(self, step: int, norm: float) -> float:
+        """One optimiser step with the gathered gradients, clipped; returns the learning rate."""
+        config = self.config
+        rate = learning_rate(config, step)
+        factor = min(1.0, config.clip / (norm + 1e-6)) if config.clip else 1.0
+        gradients = {name: g * factor if factor < 1.0 else g for name, g in self._gradients.items()}
+        with paddle.no_grad():
+            for group in self.groups:
+                decay = config.weight_decay if group.weight_decay is None else group.weight_decay
+                own = {name: gradients[name] for name in group.parameters if name in gradients}
+                for optimizer, part in (
+                    (self.muon, {name: g for name, g in own.items() if name in self._by_muon}),
+                    (self.adamw, {name: g for name, g in own.items() if name not in self._by_muon}),
+                ):
+                    optimizer.update(group.parameters, part, rate * group.lr_scale, decay)
+            self.ema.update(self.parameters, step)
+        self._spread({name: self.parameters[name] for name in self.owned})
+        self.drop_gradients()
+        return rate
+
+    def tensors(self) -> dict[str, paddle.Tensor]:
+        """Everything this worker puts into a checkpoint."""
+        result = {f"weight/{name}": self.parameters[name] for name in self.owned}
+        result.update({f"average/{name}": value for name, value in self.ema.average.items()})
+        result.update({f"muon/{name}": value for name, value in self.muon.state().items()})
+        result.update({f"adamw/{name}": value for name, value in self.adamw.state().items()})
+        return result
+
+    def load(self, path: Path) -> None:
+        """Take weights, average and moments from a checkpoint, made by any number of workers."""
+        owned = set(self.owned)
+        weights = checkpoint.read_tensors(path, "weight")
+        with paddle.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.set_value(weights[name])
+        self.ema.load(checkpoint.read_tensors(path, "average", owned))
+        self.muon.load(checkpoint.read_tensors(path, "muon", owned))
+        self.adamw.load(checkpoint.read_tensors(path, "adamw", owned))
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Every worker's networks hold the moving average while this is open (no change if ema is 0)."""
+        if not self.config.ema:
+            yield
+            return
+        kept = {name: value.detach().clone() for name, value in self.parameters.items()}
+        with paddle.no_grad():
+            for name, value in self.ema.average.items():
+                self.parameters[name].set_value(value)
+        self._spread(self.ema.average)
+        try:
+            yield
+        finally:
+            with paddle.no_grad():
+                for name, value in kept.items():
+                    self.parameters[name].set_value(value)
+
+    def _spread(self, values: dict[str, paddle.Tensor]) -> None:
+        """Give every worker the others' values."""
+        if self.gang.size == 1:
+            return
+        self.gang.publish(values)
+        self.gang.wait()
+        owned = set(self.owned)
+        for name, parameter in self.parameters.items():
+            if name not in owned:
+                parameter.set_value(self.gang.fetch(name))
+        self.gang.wait()
+
+
+def _cost(value: paddle.Tensor, muon: bool) -> float:
+    """Rough work of an update: memory traffic, and for Muon the products of Newton-Schulz."""
+    size = math.prod(value.shape)
+    if not muon:
+        return 30.0 * size
+    rows = int(value.shape[0])
+    short, long = sorted((rows, size // rows))
+    return 30.0 * size + 5 * (4.0 * short * short * long + 2.0 * short**3) / 50.0

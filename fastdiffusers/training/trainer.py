@@ -1,0 +1,220 @@
+"""The loop that trains any `Task`: it knows optimisers, workers and files, and no method."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import paddle
+
+from fastdiffusers.errors import InputError, NumericalError
+from fastdiffusers.files import atomic_write
+from fastdiffusers.training import checkpoint
+from fastdiffusers.training.gang import Gang
+from fastdiffusers.training.log import TrainingLog
+from fastdiffusers.training.recipe import config_to_dict
+from fastdiffusers.training.sampler import EpochSampler, step_rng
+from fastdiffusers.training.state import TrainingState
+from fastdiffusers.training.task import ParameterGroup, Step, Task
+
+RESUME = ("auto", "never")
+
+
+class Interrupted(Exception):
+    """Ctrl-C: a checkpoint was written; the message says how to go on."""
+
+
+class Trainer:
+    """Trains ``task`` in ``folder``: checkpoints/, samples/, log.jsonl, and at the end what the task exports.
+
+    ``gang`` is None for a single process; `fastdiffusers.training.launch` makes one of several.
+    """
+
+    def __init__(self, task: Task, groups: list[ParameterGroup], folder: Path, gang: Gang | None = None) -> None:
+        self.task, self.config, self.folder = task, task.config, folder
+        self.groups = groups
+        self.parameters = {name: value for group in groups for name, value in group.parameters.items()}
+        if sum(len(group.parameters) for group in groups) != len(self.parameters):
+            raise ValueError("two parameter groups share a name")
+        self.gang = gang or Gang(self.parameters)
+        self.leader = self.gang.rank == 0
+        self.state = TrainingState(self.config, groups, self.gang)
+        self.sampler = EpochSampler(task.examples, self.config.seed)
+        self.step_index = 0
+        self.bad_steps = 0
+        self.skipped = 0
+        self.seconds = 0.0
+        self._stop = False
+        self._saved: int | None = None
+
+    def run(self, resume: str = "auto") -> dict[str, Any]:
+        """Train to the last step and export. Returns the task's figures; raises `Interrupted` after Ctrl-C."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.gang.meet()
+        self._resume(resume)
+        config = self.config
+        old = signal.signal(signal.SIGINT, self._interrupt if self.leader else signal.SIG_IGN)
+        log = TrainingLog(self.folder, self.title, config.steps, config.batch, config.log_every, quiet=not self.leader)
+        try:
+            with log:
+                log.event("start", step=self.step_index, recipe=config_to_dict(config), workers=self.gang.size)
+                while self.step_index < config.steps:
+                    began = time.monotonic()
+                    log.add(self.step_index, self._one_step(log))
+                    self.step_index += 1
+                    self.seconds += time.monotonic() - began
+                    stop = bool(self.gang.share([float(self._stop)]).any())
+                    if stop or self.step_index % config.checkpoint_every == 0:
+                        self._save()
+                        log.skip_time()
+                    if stop:
+                        raise Interrupted(f"stopped after step {self.step_index}; the same command goes on from there")
+                    if config.sample_every and self.step_index % config.sample_every == 0:
+                        self._look(log)
+                        log.skip_time()
+                self._save()
+                return self._export(log)
+        finally:
+            signal.signal(signal.SIGINT, old)
+
+    @property
+    def title(self) -> str:
+        return type(self.task).__name__.removesuffix("Task").lower()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+
+    def _one_step(self, log: TrainingLog) -> dict[str, float]:
+        """Loss and gradient of this worker's share, the sum over all, one update, unless something is not finite."""
+        config, gang, index = self.config, self.gang, self.step_index
+        rng = step_rng(config.seed, index, gang.rank)
+        paddle.seed(int(rng.integers(2**31)))
+        np.random.seed(int(rng.integers(2**31)))
+        rows = np.array_split(self.sampler.rows(index * config.batch, config.batch), gang.size)[gang.rank]
+        step = self.task.step(self.task.batch(rows, rng), index)
+        step.loss.backward()
+        norm = self.state.gather_gradients(step.updates, len(rows) / config.batch)
+        metrics = self._mean_metrics(step, len(rows) / config.batch)
+        metrics["grad"] = norm
+        if math.isfinite(metrics["loss"]) and math.isfinite(norm):
+            metrics["lr"] = self.state.update(index, norm)
+            self.bad_steps = 0
+            return metrics
+        self.state.drop_gradients()
+        self.bad_steps += 1
+        self.skipped += 1
+        log.event("skipped", step=index + 1, loss=str(metrics["loss"]), grad=str(norm))
+        if self.bad_steps >= config.max_bad_steps:
+            raise NumericalError(
+                f"loss or gradient was not finite in {self.bad_steps} steps in a row, the last is step {index + 1}; "
+                f"try a smaller lr (it is {config.lr}) or a longer warmup_steps"
+            )
+        return {}
+
+    def _mean_metrics(self, step: Step, weight: float) -> dict[str, float]:
+        names = ["loss", *step.metrics]
+        values = [float(step.loss.detach().item()), *map(float, step.metrics.values())]
+        mean = self.gang.share([value * weight for value in values]).sum(axis=0)
+        return dict(zip(names, map(float, mean), strict=True))
+
+    def _save(self) -> None:
+        """Write a checkpoint; every worker writes the tensors it owns, the first one gives it its name."""
+        folder = self.folder / "checkpoints"
+        if self._saved == self.step_index:
+            return
+        if self.leader:
+            checkpoint.begin(folder, self.step_index)
+        self.gang.wait()
+        checkpoint.write_part(checkpoint.unfinished_path(folder, self.step_index), self.gang.rank, self.state.tensors())
+        self.gang.wait()
+        if self.leader:
+            state = {
+                "step": self.step_index,
+                "position": self.step_index * self.config.batch,
+                "skipped": self.skipped,
+                "bad_steps": self.bad_steps,
+                "seconds": self.seconds,
+                "recipe": config_to_dict(self.config),
+            }
+            checkpoint.finish(folder, self.step_index, state, self.config.keep_checkpoints)
+        self.gang.wait()
+        self._saved = self.step_index
+
+    def _resume(self, resume: str) -> None:
+        folder = self.folder / "checkpoints"
+        if resume == "never":
+            self.gang.wait()
+            if self.leader:
+                checkpoint.remove_all(folder)
+            return
+        found = checkpoint.checkpoints(folder)
+        if not found:
+            return
+        state = checkpoint.read_state(found[-1])
+        check_same_recipe(state["recipe"], config_to_dict(self.config), found[-1])
+        self.step_index, self.skipped = state["step"], state["skipped"]
+        self.bad_steps, self.seconds = state["bad_steps"], state["seconds"]
+        self.state.load(found[-1])
+        self._saved = self.step_index
+
+    def _look(self, log: TrainingLog) -> None:
+        """A picture grid and validation figures, with the averaged weights, by the first worker."""
+        with self.state.averaged_weights():
+            if self.leader:
+                grid = self.task.sample()
+                if grid is not None:
+                    write_png(self.folder / "samples" / f"step-{self.step_index:08d}.png", grid)
+                figures = dict(self.task.validate())
+                if figures:
+                    log.event("validation", step=self.step_index, **figures)
+                    log.say("validation " + " ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+            self.gang.wait()
+
+    def _export(self, log: TrainingLog) -> dict[str, Any]:
+        figures: dict[str, Any] = {}
+        self._look(log)
+        with self.state.averaged_weights():
+            if self.leader:
+                figures = dict(self.task.export(self.folder))
+                figures["training"] = {
+                    "task": self.title,
+                    "steps": self.config.steps,
+                    "samples": self.config.steps * self.config.batch,
+                    "minutes": round(self.seconds / 60, 2),
+                    "skipped_steps": self.skipped,
+                    "workers": self.gang.size,
+                    "recipe": config_to_dict(self.config),
+                }
+                with atomic_write(self.folder / "result.json") as path:
+                    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+                log.event("end", **figures)
+            self.gang.wait()
+        return figures
+
+
+def check_same_recipe(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> None:
+    """A checkpoint goes on with the recipe it was begun with; only bookkeeping and the length may differ."""
+    free = {"checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "max_bad_steps", "steps"}
+    for name in sorted((old.keys() | new.keys()) - free):
+        if old.get(name) != new.get(name):
+            raise InputError(
+                f"the checkpoint {str(path)!r} was made with {name}={old.get(name)!r}, now it is {new.get(name)!r}; "
+                "use the same recipe, another --out, or --resume never"
+            )
+
+
+def write_png(path: Path, grid: np.ndarray) -> None:
+    """Write uint8 ``[H, W, 3]`` as a PNG."""
+    from PIL import Image
+
+    with atomic_write(path) as temporary:
+        Image.fromarray(grid).save(temporary, format="PNG")

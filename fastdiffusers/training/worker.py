@@ -1,0 +1,30 @@
+"""``python -m fastdiffusers.training.worker JOB``: one of the processes that `fastdiffusers.training.launch` starts."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+
+def main() -> int:
+    """Run the job given as JSON in the first argument."""
+    from fastdiffusers.environment import prepare
+
+    prepare()
+    from fastdiffusers.errors import UserError
+    from fastdiffusers.training.gang import WorkerLost
+    from fastdiffusers.training.launch import Job, work
+    from fastdiffusers.training.trainer import Interrupted
+
+    try:
+        work(Job(**json.loads(sys.argv[1])))
+    except (Interrupted, WorkerLost):
+        pass  # the first worker says it
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Captions of the embedded model: which concepts, which grounds, and tokenizers over exactly those words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fastdiffusers.models.tokenizer_training import build_clip_tokenizer, build_t5_tokenizer
+from fastdiffusers.models.tokenizers import CLIPTokenizer, T5Tokenizer
+from fastdiffusers.zoo.emoji import PALETTE, Caption, CaptionSampler, EmojiDataset, vocabulary
+
+CLIP_LENGTH = 24
+T5_LENGTH = 16
+CLIP_VOCABULARY = 1600
+T5_VOCABULARY = 1800
+
+
+class CaptionSource:
+    """Draws a caption and the ground it asks for; a ground that is not mentioned stays white.
+
+    ``coloured`` is the share of captions that name a background colour.
+    """
+
+    def __init__(self, data: EmojiDataset, coloured: float) -> None:
+        self.data = data
+        self._sampler = CaptionSampler(
+            "varied",
+            data.index,
+            style_probability=0.25,
+            background_probability=coloured,
+            mention_probability=1.0,
+        )
+
+    def draw(self, rows: Sequence[int] | np.ndarray, rng: np.random.Generator) -> list[Caption]:
+        """One caption a row."""
+        return [self._sampler.sample(rng, self.data.entries[int(row)]) for row in rows]
+
+    def corpus(self, times: int = 24) -> list[str]:
+        """Captions in which every word that can be drawn has its usual frequency; the same list every time."""
+        rng = np.random.default_rng(0)
+        drawn = [self._sampler.sample(rng, entry).text for _ in range(times) for entry in self.data.entries]
+        return drawn + vocabulary(self.data.entries)
+
+
+def build_tokenizers(source: CaptionSource) -> tuple[CLIPTokenizer, T5Tokenizer]:
+    """Both tokenizers, over the captions of ``source``; a whole word is one token wherever there is room."""
+    corpus = source.corpus()
+    clip = build_clip_tokenizer(corpus, CLIP_VOCABULARY, CLIP_LENGTH)
+    return clip, build_t5_tokenizer(corpus, T5_VOCABULARY, T5_LENGTH)
+
+
+def load_tokenizers(folder: Path) -> tuple[CLIPTokenizer, T5Tokenizer]:
+    """Both tokenizers of a model folder."""
+    return CLIPTokenizer.from_folder(folder / "tokenizer"), T5Tokenizer.from_folder(folder / "tokenizer_2")
+
+
+GROUNDS: tuple[str | None, ...] = (None, *PALETTE)
+"""Backgrounds in the order of the cached latents; None is white."""

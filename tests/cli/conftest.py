@@ -1,0 +1,149 @@
+"""What the tests of the command line share: a tiny model on disk, and ways to call ``fastdiff``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PLUGIN = '''
+from dataclasses import dataclass, field
+
+from fastdiffusers.accelerator import Accelerator, AcceleratorSpec, Effect, Kind, Reference
+from fastdiffusers.hookspecs import hookimpl
+
+
+@dataclass(frozen=True)
+class Options:
+    depth: int = field(default=2, metadata={"help": "how deep", "min": 1, "max": 9})
+
+
+def spec(name, **more):
+    more.setdefault("claims", frozenset({"slumber"}))
+    return AcceleratorSpec(
+        name=name, kind=Kind.CACHE, summary="does nothing", target=f"{__name__}:Nap", config=Options,
+        references=(Reference("Sleep & Dreams", "Ann Ott and Bo Ek", 2020, arxiv="2001.00001"),), **more,
+    )
+
+
+class Nap(Accelerator):
+    def attach(self, pipe, recorder):
+        self.generations = 0
+        recorder.on_reset(self.count)
+
+    def count(self):
+        self.generations += 1
+
+    def effect(self):
+        return Effect(self.config.depth != 9, f"slept {self.generations} times", {"times": self.generations})
+
+
+class Poison(Nap):
+    def attach(self, pipe, recorder):
+        super().attach(pipe, recorder)
+        inner = pipe.transformer.block_loop
+        def loop(*args):
+            return inner(*args) * (float("nan") if pipe.context.step == 2 else 1.0)
+        recorder.patch(pipe.transformer, "block_loop", loop)
+
+
+@hookimpl
+def register_accelerators():
+    import dataclasses
+    poison = dataclasses.replace(spec("poison", claims=frozenset({"blocks"})), target=f"{__name__}:Poison")
+    return [spec("nap"), spec("doze"), spec("dream", claims=frozenset(), requires=frozenset({"rem"})), poison]
+
+
+@hookimpl
+def register_commands(app):
+    @app.command("snore")
+    def snore():
+        """Say zzz."""
+        print("zzz")
+'''
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a FLUX model of random weights: 32 × 32 pixels, sides multiples of 4."""
+    from fastdiffusers.testing import tiny_flux
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_flux(folder)
+    return folder
+
+
+@pytest.fixture
+def fastdiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Call ``fastdiff`` in this process, from an empty folder; returns exit_code, stdout and stderr."""
+    from fastdiffusers_cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTDIFFUSERS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*words: object) -> Any:
+        result = CliRunner().invoke(app, [str(word) for word in words], prog_name="fastdiff")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture
+def nap_plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Load a plugin with the accelerators nap, doze (one claim between them), dream, poison and the command snore."""
+    from fastdiffusers.plugins import registry
+
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "nap_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("FASTDIFFUSERS_PLUGINS", "nap_plugin")
+    registry.cache_clear()
+    yield "nap_plugin"
+    registry.cache_clear()
+    sys.modules.pop("nap_plugin", None)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """The words that start ``fastdiff`` as a program of its own."""
+    return [sys.executable, "-m", "fastdiffusers_cli"]
+
+
+@pytest.fixture
+def program(tmp_path: Path, command: list[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``fastdiff`` as a program of its own, in an empty folder."""
+
+    def call(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *(str(word) for word in words)],
+            cwd=tmp_path,
+            env=environment(tmp_path) | variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return call
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables for a program of its own: this source tree, one thread, and nothing that the test run has set."""
+    ours = {
+        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "cli", "plugins")),
+        "OMP_NUM_THREADS": "1",
+        "FASTDIFFUSERS_HOME": str(folder / "home"),
+        "COLUMNS": "80",
+    }
+    unset = ("MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "GLOG_minloglevel", "FASTDIFFUSERS_PLUGINS", "FASTDIFFUSERS_MKL")
+    return {name: value for name, value in os.environ.items() if name not in unset} | ours

@@ -1,0 +1,86 @@
+"""Recipes: files, words, limits, and one line for each mistake."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from fastdiffusers.errors import InputError
+from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict, key, load_recipe
+from fastdiffusers.training.sampler import EpochSampler, step_rng
+
+
+@dataclass(frozen=True)
+class Config(TrainerConfig):
+    widths: tuple[int, ...] = key((8, 16), "widths", min=1)
+    note: str = key("", "a word")
+    limit: float | None = key(None, "may be absent", max=2.0)
+
+
+def test_words_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("steps: 7\nlr: 1e-4\nwidths: [4, 4, 4]\nmuon: false\n")
+    config = load_recipe(Config, path, ["steps=9", "note=blue", "limit=1"])
+    assert (config.steps, config.lr, config.widths, config.muon) == (9, 1e-4, (4, 4, 4), False)
+    assert (config.note, config.limit, config.batch) == ("blue", 1.0, Config().batch)
+    assert build_config(Config, config_to_dict(config)) == config
+
+
+def test_single_words_lists_and_nothing():
+    assert load_recipe(Config, None, ["widths=32"]).widths == (32,)
+    assert load_recipe(Config, None, ["widths=[1, 2]", "limit=null", "note="]).note == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("stepps=3", r"^unknown recipe key 'stepps'; valid: .*steps"),
+        ("steps", r"^'steps' is not of the form key=value"),
+        ("steps=0", r"^recipe key 'steps' is 0; valid is at least 1$"),
+        ("steps=1.5", r"^recipe key 'steps' is 1.5; valid is a whole number$"),
+        ("steps=true", r"^recipe key 'steps' is True; valid is a whole number$"),
+        ("muon=1", r"^recipe key 'muon' is 1; valid is true or false$"),
+        ("lr=fast", r"^recipe key 'lr' is 'fast'; valid is a number$"),
+        ("lr=nan", r"^recipe key 'lr' is nan; valid is a number$"),
+        ("lr=-1", r"^recipe key 'lr' is -1.0; valid is at least 0.0$"),
+        ("limit=3", r"^recipe key 'limit' is 3.0; valid is at most 2.0$"),
+        ("schedule=step", r"'step'; valid: constant, cosine, linear$"),
+        ("widths=[8, 0]", r"^recipe key 'widths' is 0; valid is at least 1$"),
+        ("note=[", r"^recipe key 'note': '\[' is no valid YAML value$"),
+    ],
+)
+def test_each_mistake_is_one_line(word, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_recipe(Config, None, [word])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("- a\n", "must be a mapping"), ("a: [\n", "is no valid YAML: ")])
+def test_files_that_are_no_recipe(tmp_path, text, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_recipe(Config, path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="cannot read recipe"):
+        load_recipe(Config, tmp_path / "absent.yaml")
+
+
+def test_every_epoch_sees_every_example_once_in_its_own_order():
+    sampler = EpochSampler(10, seed=5)
+    rows = sampler.rows(0, 30).reshape(3, 10)
+    assert all(sorted(epoch) == list(range(10)) for epoch in rows.tolist())
+    assert rows[0].tolist() != rows[1].tolist()
+
+
+def test_the_order_depends_on_the_position_alone():
+    whole = EpochSampler(7, seed=1).rows(0, 40)
+    late = EpochSampler(7, seed=1)
+    assert late.rows(25, 9).tolist() == whole[25:34].tolist()
+    assert late.rows(3, 5).tolist() == whole[3:8].tolist()
+    assert EpochSampler(7, seed=2).rows(0, 40).tolist() != whole.tolist()
+
+
+def test_every_step_and_worker_has_a_generator_of_its_own():
+    draws = {step_rng(seed, step, rank).random() for seed in (0, 1) for step in range(3) for rank in range(3)}
+    assert len(draws) == 18
+    assert step_rng(1, 2, 0).random() == step_rng(1, 2, 0).random()
