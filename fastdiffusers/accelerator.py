@@ -87,7 +87,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Effect:
-    """What an accelerator really did since the last generation began: did it do anything, in words and in numbers."""
+    """What an accelerator really did since the last generation began: did it do anything, in words and in numbers.
+
+    In ``stats``, ``fingerprint`` is reserved: a short hash of whatever decides the picture beside the options, such as
+    a calibration. It goes into the picture's record, and a picture is only drawn again where it is the same.
+    """
 
     engaged: bool
     text: str

@@ -9,7 +9,9 @@ import contextlib
 import importlib
 import os
 import platform
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdiffusers.accelerator import one_line
+from fastdiffusers.counting import counted
 from fastdiffusers.errors import InputError, MissingDependency
 
 MKL_SWITCH = "FASTDIFFUSERS_MKL"
@@ -32,7 +35,7 @@ class Environment:
     mkl: bool
 
     def __str__(self) -> str:
-        text = f"{self.threads} thread" + ("s" if self.threads != 1 else "")
+        text = counted(self.threads, "thread")
         return f"{text}, MKL_DEBUG_CPU_TYPE=5 ({MKL_SWITCH}=0 turns it off)" if self.mkl else text
 
 
@@ -58,7 +61,7 @@ def prepare(threads: int | None = None, mkl: bool | None = None) -> Environment:
     present = current()
     if threads is not None and threads != present.threads:
         raise InputError(
-            f"Paddle was imported with {present.threads} thread(s) and cannot change to {threads}; "
+            f"Paddle was imported with {counted(present.threads, 'thread')} and cannot change to {threads}; "
             "call fastdiffusers.environment.prepare before anything imports it"
         )
     return present
@@ -116,7 +119,7 @@ def _quota(sysfs: Path) -> int | None:
 
 
 def _import_paddle() -> None:
-    with warnings.catch_warnings(), _without_omp_notice():
+    with _interrupt_held(), warnings.catch_warnings(), _without_omp_notice():
         warnings.filterwarnings("ignore", message=_CCACHE, category=UserWarning)
         try:
             importlib.import_module("paddle")
@@ -125,6 +128,26 @@ def _import_paddle() -> None:
                 f"Paddle cannot be imported ({one_line(error)}); on a CPU: pip install 'fastdiffusers[cpu]', "
                 "for a GPU see the README"
             ) from error
+
+
+@contextlib.contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Put Ctrl-C off to the end: in the midst of its import Paddle would turn it into an ImportError of its own.
+
+    Only Python's main thread receives signals, and a handler that is not Python's, or that ignores Ctrl-C, is kept.
+    """
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(former):
+        yield
+        return
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if received:
+            former(signal.SIGINT, None)
 
 
 class _Filter:

@@ -69,6 +69,10 @@ class Refusal:
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        """One sentence; a reason that begins with the name is one already."""
+        return self.reason if self.reason.startswith(f"{self.name} ") else f"{self.name} is refused: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -92,7 +96,7 @@ class Plan:
     def check(self) -> None:
         """Raise the first refusal as a `PlanError`; return quietly when there is none."""
         for refusal in self.refusals:
-            raise PlanError(f"{refusal.name} is refused: {refusal.reason}")
+            raise PlanError(str(refusal))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan for JSON and YAML; `from_dict` reads it back."""

@@ -95,7 +95,7 @@ def test_threads_hold_in_paddle_and_cannot_change_afterwards():
         "try: prepare(3)\n"
         "except Exception as error: print(error)\n"
     )
-    assert done.stdout.startswith("Paddle was imported with 2 thread(s) and cannot change to 3"), done.stderr
+    assert done.stdout.startswith("Paddle was imported with 2 threads and cannot change to 3"), done.stderr
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 2.5])
@@ -115,6 +115,36 @@ def test_a_missing_paddle_is_one_line(tmp_path):
     )
     shown = run(code).stdout
     assert "no libmkl" in shown and "fastdiffusers[cpu]" in shown and len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ends", ["", "raise ImportError('cut short')"], ids=["imported", "failed"])
+def test_ctrl_c_while_paddle_is_imported_is_ctrl_c(ends, tmp_path):
+    (tmp_path / "paddle.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(0.2)\n"
+        f"except KeyboardInterrupt:\n    raise ImportError('no libmkl')\n{ends}\n"
+    )
+    code = (
+        f"import signal, sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from fastdiffusers.environment import prepare\n"
+        "try: prepare()\n"
+        "except KeyboardInterrupt: print('interrupted', signal.getsignal(signal.SIGINT).__name__)\n"
+    )
+    assert run(code).stdout == "interrupted default_int_handler\n"
+
+
+def test_an_ignored_ctrl_c_stays_ignored_and_other_threads_import_as_well(tmp_path):
+    (tmp_path / "paddle.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    code = (
+        f"import signal, sys, threading; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from fastdiffusers.environment import prepare\n"
+        "prepare(); del sys.modules['paddle']\n"
+        "thread = threading.Thread(target=lambda: print(prepare().threads)); thread.start(); thread.join()\n"
+    )
+    done = run(code, OMP_NUM_THREADS="3")
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 def test_what_it_says():

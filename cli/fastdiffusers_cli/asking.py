@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastdiffusers.errors import InputError, PlanError, one_of
-from fastdiffusers_cli.job import DTYPES, STRENGTH, Job, Picture, open_start
-from fastdiffusers_cli.places import DEFAULT, check_folder, check_writable, picture_paths
+from fastdiffusers.weights.layout import DTYPES
+from fastdiffusers_cli.job import STRENGTH, Job, Picture, open_start
+from fastdiffusers_cli.places import DEFAULT, check_files, check_pictures, picture_paths, shown
 from fastdiffusers_cli.prompts import choose_prompts, unknown_words
 from fastdiffusers_cli.settings import make_setting
 
@@ -19,27 +22,28 @@ if TYPE_CHECKING:
 def job_from_options(given: dict[str, Any]) -> Job:
     """The job that the options (by parameter name; those not given are absent) ask for."""
     from fastdiffusers.models.info import describe
-    from fastdiffusers.plan_file import load_plan_data, write_plan
+    from fastdiffusers.plan import setting_from_dict
+    from fastdiffusers.plan_file import load_plan_data
 
     check_alone(given)
     file = load_plan_data(given["plan"]) if "plan" in given else None
-    model = given.get("model") or planned_model(file)
+    stored = setting_from_dict(file) if file else None
+    check_needs(given, stored)
+    model = choose_model(given.get("model"), planned_model(file))
     info = describe(model)
     start = open_start(given["image"]) if "image" in given else None
-    plan, setting = make_plan_of(given, file, info)
+    plan, setting = make_plan_of(given, file, stored, info)
     prompts = choose_prompts(given.get("prompt"), given.get("prompts"), info)
     copies, seed = given.get("n", 1), given.get("seed", 0)
-    check_seeds(seed, copies)
+    check_seeds(seed, copies, len(prompts))
 
     out = given.get("out", DEFAULT)
     paths = picture_paths(out, len(prompts) * copies)
     is_grid = bool(given.get("grid")) and len(paths) > 1
-    check_writable([*paths, *([out] if is_grid else [])])
-    wanted = [(prompt, seed + i) for prompt in prompts for i in range(copies)]
-    pictures = tuple(Picture(prompt, one, path) for (prompt, one), path in zip(wanted, paths, strict=True))
-    if "save_plan" in given:
-        check_folder(given["save_plan"].parent)
-        write_plan(plan, given["save_plan"])
+    check_targets([*paths, *([out] if is_grid else [])], given)
+    # picture i of all has seed + i, as in a call of the pipeline with several prompts
+    drawn = [prompt for prompt in prompts for _ in range(copies)]
+    pictures = tuple(Picture(prompt, seed + i, paths[i]) for i, prompt in enumerate(drawn))
     return Job(
         info=info,
         model=model,
@@ -52,6 +56,7 @@ def job_from_options(given: dict[str, Any]) -> Job:
         grid=out if is_grid else None,
         columns=copies if copies > 1 and len(prompts) > 1 else None,
         threads=given.get("threads"),
+        save_plan=given.get("save_plan"),
         notes=tuple(notes_on(given, prompts, info)),
     )
 
@@ -67,10 +72,46 @@ def check_alone(given: dict[str, Any]) -> None:
         raise InputError(f"--threads {given['threads']} is not valid; it must be an integer of at least 1")
     if "strength" in given and "image" not in given:
         raise InputError("--strength says how much of a picture to redraw; give the picture with --image")
-    if "negative" in given and given.get("true_cfg", 1.0) <= 1:
+
+
+def check_needs(given: dict[str, Any], stored: Setting | None) -> None:
+    """Refuse a setting, given or from a plan file (``stored``), without what it is applied to."""
+    planned = stored.true_cfg_scale if stored else 1.0
+    scale = given.get("true_cfg", planned)
+    if "negative" in given and scale <= 1:
         raise InputError("--negative has no effect without true guidance; add --true-cfg with a number above 1")
-    if "true_cfg" in given and "negative" not in given:
-        raise InputError("--true-cfg guides away from a negative prompt; add --negative (it may be '')")
+    if scale > 1 and "negative" not in given:
+        if "true_cfg" in given:
+            raise InputError("--true-cfg guides away from a negative prompt; add --negative (it may be '')")
+        raise InputError(
+            f"the plan has true_cfg_scale {planned:g}, which guides away from a negative prompt; add --negative (it "
+            "may be ''), or --true-cfg 1 to draw without"
+        )
+    if stored and stored.strength is not None and "image" not in given:
+        raise InputError(
+            f"the plan has strength {stored.strength:g}, which says how much of a picture to redraw; give the picture "
+            "with --image, or take strength out of the plan"
+        )
+
+
+def check_targets(pictures: list[Path], given: dict[str, Any]) -> None:
+    """Refuse places that cannot be written, that are read as well, or that are named twice; makes nothing."""
+    check_pictures(pictures, [given[name] for name in ("image", "prompts", "plan") if name in given])
+    plan = given.get("save_plan")
+    if plan is None:
+        return
+    check_files("--save-plan", [plan], [given[name] for name in ("image", "prompts") if name in given])
+    if os.path.realpath(plan) in map(os.path.realpath, pictures):
+        raise InputError(f"--save-plan {shown(plan)} is the name of a picture; name another")
+
+
+def choose_model(given: str | None, default: str) -> str:
+    """The model given on the command line, or ``default`` when none is; an empty name is no name."""
+    if given is None:
+        return default
+    if not given.strip():
+        raise InputError(f"--model {given!r} is empty; give an embedded model's name, or a folder")
+    return given
 
 
 def one_accel(accel: list[str] | None) -> str | None:
@@ -83,19 +124,25 @@ def one_accel(accel: list[str] | None) -> str | None:
     return accel[0] if accel else None
 
 
-def make_plan_of(given: dict[str, Any], file: dict[str, Any] | None, info: ModelInfo) -> tuple[Plan, Setting]:
-    """The plan of ``--accel`` or of a plan file, and the setting it is made for. Raises `PlanError` at a refusal."""
-    from fastdiffusers.plan import Plan, make_plan, parse, setting_from_dict
+def make_plan_of(
+    given: dict[str, Any], file: dict[str, Any] | None, stored: Setting | None, info: ModelInfo
+) -> tuple[Plan, Setting]:
+    """The plan of ``--accel`` or of a plan file, and the setting it is made for: what was given, else the file's
+    (``stored``), else the model's. Pictures are drawn one by one. Raises `PlanError` at a refusal.
+    """
+    from fastdiffusers.plan import Plan, make_plan, parse
     from fastdiffusers.plugins import registry
 
+    planned = STRENGTH if stored is None or stored.strength is None else stored.strength
     setting = make_setting(
         info,
-        setting_from_dict(file) if file else None,
+        stored,
         steps=given.get("steps"),
         guidance=given.get("guidance"),
         size=given.get("size"),
-        strength=given.get("strength", STRENGTH) if "image" in given else None,
-        true_cfg=given.get("true_cfg", 1.0),
+        batch=1,
+        strength=given.get("strength", planned) if "image" in given else None,
+        true_cfg=given.get("true_cfg"),
     )
     if file is not None:
         plan = Plan.from_dict(file, registry(), info, setting)
@@ -115,12 +162,13 @@ def planned_model(file: dict[str, Any] | None) -> str:
     return name if name in EMBEDDED else EMBEDDED_DEFAULT
 
 
-def check_seeds(seed: int, copies: int) -> None:
-    """Refuse a count below 1 and seeds that no generator takes."""
+def check_seeds(seed: int, copies: int, prompts: int = 1) -> None:
+    """Refuse a count below 1 and seeds that no generator takes, of ``copies`` pictures of each of ``prompts``."""
     if copies < 1:
         raise InputError(f"--n {copies} is not valid; it must be an integer of at least 1")
-    if seed < 0 or seed + copies > 2**64:
-        raise InputError(f"--seed {seed} is not valid; it must be an integer from 0 to {2**64 - copies}")
+    largest = 2**64 - copies * prompts
+    if not 0 <= seed <= largest:
+        raise InputError(f"--seed {seed} is not valid; it must be an integer from 0 to {largest}")
 
 
 def notes_on(given: dict[str, Any], prompts: list[str], info: ModelInfo) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastdiffusers.weights.layout import DTYPES
 from fastdiffusers_cli.output import print_json, print_note
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 PROMPTS = 3  # of the model's built-in prompts, where none are given
 RUNS = 3
-FALLBACK = ("a red apple", "a blue fish", "a smiling face")  # for a model that names no prompts of its own
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +51,7 @@ def bench(
             help="Add plain sampling with as many steps as each cache computed. On without --accel.",
         ),
     ] = None,
+    dtype: Annotated[str, typer.Option(help="float32; bfloat16 or float16 on a GPU.")] = DTYPES[0],
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report to FILE.json or FILE.md as well.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -63,16 +64,20 @@ def bench(
     fastdiff bench --accel teacache:threshold=0.25 --accel teacache:threshold=0.4 --accel none@14 --out bench.md
     """
     from fastdiffusers.bench import Workload, compare, read_suite
-    from fastdiffusers.errors import InputError, PluginError
+    from fastdiffusers.counting import counted
+    from fastdiffusers.errors import InputError, PluginError, one_of
     from fastdiffusers.models.info import describe
     from fastdiffusers.zoo import DEFAULT
+    from fastdiffusers_cli.asking import choose_model
     from fastdiffusers_cli.settings import make_setting
 
     _check_out(out)
     if accel and suite is not None:
         raise InputError("--accel and --suite both say what to compare; use one of them")
+    if dtype not in DTYPES:
+        raise InputError(one_of("dtype", dtype, DTYPES))
     read = read_suite(suite) if suite is not None else _no_suite()
-    name = model or read.model or DEFAULT
+    name = choose_model(model, read.model or DEFAULT)
     info = describe(name)
     setting = make_setting(
         info,
@@ -88,14 +93,15 @@ def bench(
     )
     arms, left_out = _arms(accel or read.arms, info, workload)
     if json is False and not accel and not read.arms:
-        print_note(f"comparing {len(arms) - 1} installed accelerator(s); --accel NAME:OPTION=VALUE picks your own")
+        found = counted(len(arms) - 1, "installed accelerator")
+        print_note(f"comparing {found}; --accel NAME:OPTION=VALUE picks your own")
 
     import fastdiffusers
     from fastdiffusers.environment import prepare
 
     prepare(threads)
     with _Bar() as bar:
-        pipe = fastdiffusers.load(name)
+        pipe = fastdiffusers.load(name, dtype)
         data = compare(
             pipe,
             arms,
@@ -114,7 +120,7 @@ def bench(
         print_note(f"wrote {out}")
     failed = [f"{row['accel']}: {row['error']}" for row in data["rows"] if row["error"]]
     if failed:
-        raise PluginError(f"{len(failed)} arm(s) failed: {'; '.join(failed)}")
+        raise PluginError(f"{counted(len(failed), 'arm')} failed: {'; '.join(failed)}")
 
 
 def _arms(words: Sequence[str] | None, info: ModelInfo, workload: Any) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
@@ -134,14 +140,14 @@ def _arms(words: Sequence[str] | None, info: ModelInfo, workload: Any) -> tuple[
 
 
 def _prompts(file: Path | None, suite: Suite, info: ModelInfo) -> tuple[str, ...]:
-    from fastdiffusers_cli.prompts import read_prompts
+    from fastdiffusers_cli.prompts import built_in_prompts, read_prompts
 
     chosen = file if file is not None else suite.prompts
     if isinstance(chosen, Path):
         return tuple(read_prompts(chosen))
     if chosen:
         return chosen
-    return tuple(str(prompt) for prompt in (info.card.get("prompts") or FALLBACK)[:PROMPTS])
+    return built_in_prompts(info)[:PROMPTS]
 
 
 def _show(data: dict[str, Any], json: bool) -> None:
@@ -158,15 +164,13 @@ def _show(data: dict[str, Any], json: bool) -> None:
 def _check_out(out: Path | None) -> None:
     """Whether the report can be written, found out before the bench runs for minutes."""
     from fastdiffusers.errors import InputError
-    from fastdiffusers_cli.places import check_folder
+    from fastdiffusers_cli.places import check_files, shown
 
     if out is None:
         return
     if out.suffix.lower() not in (".json", ".md"):
-        raise InputError(f"--out {str(out)!r} must end in .json or .md")
-    if out.is_dir():
-        raise InputError(f"--out {str(out)!r} is a folder; give the name of a .json or .md file")
-    check_folder(out.parent)
+        raise InputError(f"--out {shown(out)} must end in .json or .md")
+    check_files("--out", [out])
 
 
 def _write(data: dict[str, Any], out: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastdiffusers_cli.failure import Interrupted
+from fastdiffusers_cli.fingerprints import check_attached, check_drawn
 from fastdiffusers_cli.job import Job, Picture
 from fastdiffusers_cli.picture_record import picture_record
 from fastdiffusers_cli.progress import StepBar
@@ -21,12 +22,15 @@ STAGES = ("text", "denoise", "decode", "total")
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture that was written: seconds per stage, one record per accelerator, the prompt's end that did not fit."""
+    """A picture that was written: seconds per stage, one record per accelerator, the prompt's end that did not fit T5,
+    and everything that was cut off, in words.
+    """
 
     picture: Picture
     stages: dict[str, float]
     records: list[Record]
     truncated: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Drawing:
         """Seconds per stage over all pictures."""
         return {stage: sum(one.stages[stage] for one in self.drawn) for stage in STAGES}
 
+    @property
+    def notes(self) -> list[str]:
+        """Everything that was cut off, in words, each once."""
+        return list(dict.fromkeys(note for one in self.drawn for note in one.notes))
+
     def accelerators(self) -> list[dict[str, Any]]:
         """One record per accelerator over all pictures."""
         return [merge([one.records[i] for one in self.drawn]) for i in range(len(self.drawn[0].records))]
@@ -56,7 +65,8 @@ def draw(job: Job, show_progress: bool) -> Drawing:
             return _draw(job, bar, drawn)
     except KeyboardInterrupt:
         names = ", ".join(str(one.picture.path) for one in drawn)
-        done = f"{len(drawn)} of {len(job.pictures)} pictures written ({names})" if drawn else "no picture written"
+        count = f"{len(drawn)} of {len(job.pictures)} pictures" if len(job.pictures) > 1 else "the picture was"
+        done = f"{count} written ({names})" if drawn else "no picture written"
         raise Interrupted(done) from None
 
 
@@ -67,6 +77,7 @@ def _draw(job: Job, bar: StepBar, drawn: list[Drawn]) -> Drawing:
     environment = prepare(job.threads, job.mkl)
 
     import fastdiffusers
+    from fastdiffusers.plan_file import write_plan
     from fastdiffusers.png import grid, write_png
 
     pipe = fastdiffusers.load(job.model, job.dtype)
@@ -74,11 +85,16 @@ def _draw(job: Job, bar: StepBar, drawn: list[Drawn]) -> Drawing:
     images = []
     with fastdiffusers.accelerate(pipe, job.plan) as session:
         attached = time.perf_counter()
+        check_attached(session, job.fingerprints)
+        if job.save_plan is not None:
+            write_plan(job.plan, job.save_plan)
         for picture in job.pictures:
             bar.next_picture()
             output = pipe(**_arguments(job, picture), callback=lambda step, *_: bar.step(step + 1, pipe.context.steps))
-            write_png(picture.path, output.images[0], picture_record(job, picture, environment))
-            drawn.append(Drawn(picture, output.stages, session.report(), output.truncated[0]))
+            records = session.report()
+            check_drawn(records, job.fingerprints)
+            write_png(picture.path, output.images[0], picture_record(job, picture, environment, records))
+            drawn.append(Drawn(picture, output.stages, records, output.truncated[0], output.notes))
             if job.grid is not None:
                 images.append(output.images[0])
     if job.grid is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastdiffusers.counting import counted
 from fastdiffusers_cli.failure import USER_ERROR, say_error
 from fastdiffusers_cli.output import options_in_words, print_json, print_pairs
 
@@ -33,7 +34,7 @@ def explain(
     steps: Annotated[int | None, typer.Option(help="Sampling steps.  [default: the model's]")] = None,
     guidance: Annotated[float | None, typer.Option(help="Embedded guidance.  [default: the model's]")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.  [default: the model's]")] = None,
-    n: Annotated[int, typer.Option("--n", "-n", help="Pictures at once.")] = 1,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Pictures at once.  [default: 1]")] = None,
     save_plan: Annotated[Path | None, typer.Option(help="Write the plan to a YAML file for `infer --plan`.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -47,14 +48,19 @@ def explain(
     from fastdiffusers.plan import Plan, Request, make_plan, parse, setting_from_dict
     from fastdiffusers.plan_file import load_plan_data, write_plan
     from fastdiffusers.plugins import registry
-    from fastdiffusers_cli.asking import one_accel, planned_model
+    from fastdiffusers_cli.asking import choose_model, one_accel, planned_model
+    from fastdiffusers_cli.places import check_files
     from fastdiffusers_cli.settings import make_setting
 
     words = one_accel(accel)
     if plan is not None and words is not None:
         raise InputError("--plan and --accel both name accelerators; use one of them")
     file = load_plan_data(plan) if plan is not None else None
-    info = describe(model or planned_model(file))
+    if save_plan is not None:
+        if file is None and words is None:
+            raise InputError("--save-plan saves one plan; say which with --accel")
+        check_files("--save-plan", [save_plan])
+    info = describe(choose_model(model, planned_model(file)))
     stored = setting_from_dict(file) if file else None
     setting = make_setting(info, stored, steps=steps, guidance=guidance, size=size, batch=n)
     if file is None and words is None:
@@ -69,7 +75,7 @@ def explain(
     else:
         print_plan(decided, info, setting)
     for refusal in decided.refusals:
-        say_error(f"{refusal.name} is refused: {refusal.reason}")
+        say_error(str(refusal))
     if decided.refusals:
         raise typer.Exit(USER_ERROR)
     if save_plan is not None:
@@ -100,12 +106,20 @@ def as_dict(plan: Plan, info: ModelInfo, setting: Setting) -> dict[str, Any]:
 
 def print_plan(plan: Plan, info: ModelInfo, setting: Setting) -> None:
     """The plan as a table, from the inside out."""
-    print(
-        f"{info.name} ({info.family}; offers {', '.join(sorted(info.features))}), {setting.width}x{setting.height}, "
-        f"{setting.steps} steps, guidance {setting.guidance:g}"
-    )
+    more = [
+        *([f"strength {setting.strength:g}"] if setting.strength is not None else []),
+        *([f"true guidance {setting.true_cfg_scale:g}"] if setting.true_cfg_scale > 1 else []),
+        *([f"{setting.batch} pictures at once"] if setting.batch > 1 else []),
+    ]
+    words = [
+        f"{setting.width}x{setting.height}",
+        counted(setting.steps, "step"),
+        f"guidance {setting.guidance:g}",
+        *more,
+    ]
+    print(f"{info.name} ({info.family}; offers {', '.join(sorted(info.features))}), {', '.join(words)}")
     if not plan.items:
-        print("no accelerator stands: plain sampling")
+        print("no accelerator would engage: plain sampling")
         return
     for item in plan.items:
         print()

@@ -28,12 +28,18 @@ def infer(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.  [default: the model's, 28]")] = None,
     guidance: Annotated[float | None, typer.Option(help="Embedded guidance.  [default: the model's, 3.5]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed; picture i of --n has seed + i.  [default: 0]")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed; picture i, counted over all prompts, has seed + i.  [default: 0]"),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.  [default: the model's]")] = None,
     model: Annotated[
         str | None, typer.Option(help="An embedded model, or a folder in diffusers' layout.  [default: flux-emoji]")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: fastdiff.png]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="PNG to write.  [default: fastdiff.png; x-again.png with --from x.png]"),
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Pictures of each prompt: OUT-1.png, …")] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Also write all pictures as one, to OUT.")] = False,
     image: Annotated[Path | None, typer.Option(help="Start from this picture (img2img).")] = None,
@@ -57,7 +63,8 @@ def infer(
 ) -> None:
     """Draw pictures from a prompt, with accelerators.
 
-    Every PNG carries its plan: `fastdiff infer --from apple.png` draws the same bytes again.
+    Every PNG carries its plan: `fastdiff infer --from apple.png` draws the same bytes again, to apple-again.png in this
+    folder unless --out names another; the original is never written over.
     """
     options = dict(locals())
     from fastdiffusers_cli.asking import job_from_options

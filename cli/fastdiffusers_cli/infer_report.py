@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastdiffusers.counting import counted
 from fastdiffusers_cli.output import options_in_words, print_note, print_pairs, print_table
 from fastdiffusers_cli.picture_record import model_dict
 
@@ -46,7 +47,7 @@ def as_dict(job: Job, drawing: Drawing) -> dict[str, Any]:
         "load": drawing.load,
         "attach": drawing.attach,
         "environment": {"threads": drawing.environment.threads, "mkl": drawing.environment.mkl},
-        "notes": [*job.notes, *truncations(drawing)],
+        "notes": [*job.notes, *drawing.notes],
     }
 
 
@@ -54,7 +55,7 @@ def print_report(job: Job, drawing: Drawing) -> None:
     """Tables on stdout, notes on stderr."""
     setting, count = job.setting, len(drawing.drawn)
     guidance = f", guidance {setting.guidance:g}" if "guidance" in job.info.features else ""
-    print(f"{job.info.name}, {setting.width}x{setting.height}, {setting.steps} steps{guidance}, {job.dtype}")
+    print(f"{job.info.name}, {setting.width}x{setting.height}, {counted(setting.steps, 'step')}{guidance}, {job.dtype}")
     for one in drawing.drawn if count <= SHOWN else [drawing.drawn[0], drawing.drawn[-1]]:
         print(f"{one.picture.path}  {one.picture.prompt!r}  seed {one.picture.seed}")
     if count > SHOWN:
@@ -86,18 +87,5 @@ def print_report(job: Job, drawing: Drawing) -> None:
     if not records:
         print("no accelerator; `fastdiff accel list` shows them, --accel NAME switches one on")
     print(f"computed with {drawing.environment}")
-    for note in [*job.notes, *truncations(drawing)]:
+    for note in [*job.notes, *drawing.notes]:
         print_note(note)
-
-
-def truncations(drawing: Drawing) -> list[str]:
-    """One sentence per prompt that was too long."""
-    cut = {one.picture.prompt: one.truncated for one in drawing.drawn if one.truncated}
-    return [
-        f"the prompt {_short(prompt)!r} is longer than the text encoder reads; this end was cut off: {_short(end)!r}"
-        for prompt, end in cut.items()
-    ]
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastdiffusers.errors import InputError
 from fastdiffusers.files import sha256_file
+from fastdiffusers_cli.places import shown
 
 if TYPE_CHECKING:
     from fastdiffusers.accelerator import Setting
     from fastdiffusers.models.info import ModelInfo
     from fastdiffusers.plan import Plan
 
-DTYPES = ("float32", "bfloat16", "float16")
 STRENGTH = 0.6  # the pipeline's default, diffusers' too
 
 
@@ -39,7 +40,8 @@ class Picture:
 class Job:
     """A model, a plan, and the pictures to draw with them.
 
-    ``threads`` and ``mkl`` are passed to `fastdiffusers.environment.prepare`; None leaves its defaults.
+    ``threads`` and ``mkl`` are passed to `fastdiffusers.environment.prepare`; None leaves its defaults. ``save_plan``
+    is where the plan goes once it stands. ``fingerprints`` are those that the accelerators must have, by name.
     """
 
     info: ModelInfo
@@ -54,6 +56,8 @@ class Job:
     columns: int | None = None
     threads: int | None = None
     mkl: bool | None = None
+    save_plan: Path | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -64,7 +68,9 @@ def open_start(path: Path) -> Start:
     try:
         with Image.open(path) as picture:
             picture.load()
+    except Image.DecompressionBombError as error:
+        raise InputError(f"cannot read --image {shown(path)}: {error}") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a readable picture"
-        raise InputError(f"cannot read --image {str(path)!r}: {reason}") from None
+        raise InputError(f"cannot read --image {shown(path)}: {reason}") from None
     return Start(path, sha256_file(path))

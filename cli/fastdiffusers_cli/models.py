@@ -31,10 +31,11 @@ def models(
     from fastdiffusers.errors import WeightsError
     from fastdiffusers.models.info import describe
     from fastdiffusers.zoo import EMBEDDED, embedded_path
+    from fastdiffusers_cli.asking import choose_model
 
     missing = []
     described = []
-    for name in model or EMBEDDED:
+    for name in [choose_model(name, "") for name in model] if model else EMBEDDED:
         folder = embedded_path(name)
         if folder is not None and not folder.is_dir():
             if model:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastdiffusers_cli.version import paddle_version
+from fastdiffusers_cli.fingerprints import fingerprint_of
+from fastdiffusers_cli.version import installed_version, paddle_version
 
 if TYPE_CHECKING:
     from fastdiffusers.accelerator import AcceleratorSpec
     from fastdiffusers.environment import Environment
+    from fastdiffusers.record import Record
     from fastdiffusers_cli.job import Job, Picture
 
 
-def picture_record(job: Job, picture: Picture, environment: Environment) -> dict[str, Any]:
-    """The record of ``picture``, as `fastdiffusers.png.write_png` takes it."""
-    from fastdiffusers import __version__
-
+def picture_record(job: Job, picture: Picture, environment: Environment, records: Sequence[Record]) -> dict[str, Any]:
+    """The record of ``picture``, as `fastdiffusers.png.write_png` takes it; ``records`` tell the fingerprints."""
     setting = job.setting
+    told = {record.name: fingerprint_of(record) for record in records}
     return {
         "model": model_dict(job),
         "prompt": picture.prompt,
@@ -36,13 +38,21 @@ def picture_record(job: Job, picture: Picture, environment: Environment) -> dict
                 "source": item.source,
                 "distribution": item.spec.distribution,
                 "version": plugin_version(item.spec),
+                **({"fingerprint": told[item.spec.name]} if told.get(item.spec.name) else {}),
             }
             for item in job.plan.items
         ],
         "threads": environment.threads,
         "mkl": environment.mkl,
-        "versions": {"fastdiffusers": __version__, "paddle": paddle_version()},
+        "versions": drawing_versions(),
     }
+
+
+def drawing_versions() -> dict[str, str | None]:
+    """What computes the pixels (fastdiffusers, Paddle) and what writes them (Pillow: its zlib decides the bytes)."""
+    from fastdiffusers import __version__
+
+    return {"fastdiffusers": __version__, "paddle": paddle_version(), "pillow": installed_version("pillow")}
 
 
 def model_dict(job: Job) -> dict[str, str]:

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastdiffusers.errors import InputError
+from fastdiffusers_cli.places import shown
 
 if TYPE_CHECKING:
     from fastdiffusers.models.info import ModelInfo
 
-FALLBACK = "a red apple"  # what a bare `fastdiff infer` draws with a model that names no prompts of its own
+FALLBACK = ("a red apple", "a blue fish", "a smiling face")  # for a model that names no prompts of its own
+
+
+def built_in_prompts(info: ModelInfo) -> tuple[str, ...]:
+    """The prompts that the model's card names, or some that suit any model."""
+    return tuple(info.card.get("prompts") or FALLBACK)
 
 
 def choose_prompts(prompt: str | None, file: Path | None, info: ModelInfo) -> list[str]:
@@ -23,8 +29,7 @@ def choose_prompts(prompt: str | None, file: Path | None, info: ModelInfo) -> li
         return read_prompts(file)
     if prompt is not None:
         return [prompt]
-    built_in = info.card.get("prompts") or [FALLBACK]
-    return [str(built_in[0])]
+    return [built_in_prompts(info)[0]]
 
 
 def read_prompts(file: Path) -> list[str]:
@@ -36,8 +41,9 @@ def read_prompts(file: Path) -> list[str]:
             f"the prompts file {str(file)!r} is not UTF-8 text (byte {error.object[error.start]:#04x} at "
             f"{error.start}); save it as UTF-8"
         ) from None
-    except OSError as error:
-        raise InputError(f"cannot read the prompts file {str(file)!r}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the prompts file {shown(file)}: {reason}") from None
     prompts = [line.strip() for line in text.splitlines()]
     prompts = [line for line in prompts if line and not line.startswith("#")]
     if not prompts:

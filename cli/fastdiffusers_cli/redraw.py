@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fastdiffusers.errors import InputError, PlanError
-from fastdiffusers_cli.asking import check_seeds
-from fastdiffusers_cli.job import DTYPES, Job, Picture, Start, open_start
-from fastdiffusers_cli.picture_record import plugin_version
-from fastdiffusers_cli.places import DEFAULT, check_writable
+from fastdiffusers.weights.layout import DTYPES
+from fastdiffusers_cli.asking import check_seeds, choose_model
+from fastdiffusers_cli.fingerprints import wanted_fingerprints
+from fastdiffusers_cli.job import Job, Picture, Start, open_start
+from fastdiffusers_cli.picture_record import drawing_versions, plugin_version
+from fastdiffusers_cli.places import again_path, check_pictures
 from fastdiffusers_cli.settings import check_setting
-from fastdiffusers_cli.version import paddle_version
 
 ALLOWED = ("out", "model", "image")
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -53,7 +54,7 @@ def job_from_record(source: Path, given: Mapping[str, Any]) -> Job:
     record = read_record(source)
     _check(record, source)
     stored = record["model"]
-    model = given.get("model") or _model(stored, source)
+    model = choose_model(given["model"], "") if "model" in given else _model(stored, source)
     info = describe(model)
     if info.sha256 != stored["sha256"]:
         raise PlanError(
@@ -61,8 +62,8 @@ def job_from_record(source: Path, given: Mapping[str, Any]) -> Job:
             f"here has sha256 {info.sha256[:12]}…; the same picture needs the same model (--model)"
         )
     _check_versions(record, source)
-    out = given.get("out", DEFAULT)
-    check_writable([out])
+    out = given.get("out", again_path(source))
+    check_pictures([out], [source, *([given["image"]] if "image" in given else [])])
     setting = Setting(
         steps=record["steps"],
         guidance=record["guidance"],
@@ -86,6 +87,7 @@ def job_from_record(source: Path, given: Mapping[str, Any]) -> Job:
         start=_start(record, given.get("image"), source),
         threads=record["threads"],
         mkl=record["mkl"],
+        fingerprints=wanted_fingerprints(record["accelerators"]),
         notes=tuple(_version_notes(record)),
     )
 
@@ -96,8 +98,8 @@ def verdict(source: Path, job: Job, same: bool) -> str:
     if same:
         return f"{str(path)!r} has the very bytes of {str(source)!r}"
     return (
-        f"{str(path)!r} differs from {str(source)!r}: another processor, version or calibration computed it, or the "
-        "picture was edited"
+        f"{str(path)!r} differs from {str(source)!r}: another processor or version computed it, or the picture was "
+        "edited"
     )
 
 
@@ -132,6 +134,10 @@ def _check_versions(record: Mapping[str, Any], source: Path) -> None:
         name = entry.get("name") if isinstance(entry, dict) else None
         spec = registry().accelerators.get(str(name))
         wanted = f"{entry.get('distribution') or 'fastdiffusers'} {entry.get('version')}" if name else "?"
+        if name and not isinstance(entry.get("fingerprint"), str | None):
+            raise InputError(
+                f"the record in {str(source)!r} cannot be used: 'fingerprint' of {name!r} is {entry['fingerprint']!r}"
+            )
         if spec is None:
             raise PlanError(f"{str(source)!r} was drawn with the accelerator {name!r} ({wanted}), not installed here")
         present = plugin_version(spec)
@@ -143,13 +149,11 @@ def _check_versions(record: Mapping[str, Any], source: Path) -> None:
 
 
 def _version_notes(record: Mapping[str, Any]) -> list[str]:
-    from fastdiffusers import __version__
-
-    present = {"fastdiffusers": __version__, "paddle": paddle_version()}
+    recorded = record["versions"]
     return [
-        f"it was drawn with {name} {record['versions'].get(name)}, this is {version}; the bytes may differ"
-        for name, version in present.items()
-        if record["versions"].get(name) != version
+        f"it was drawn with {name} {recorded[name]}, this is {version}; the bytes may differ"
+        for name, version in drawing_versions().items()
+        if name in recorded and recorded[name] != version
     ]
 
 

@@ -21,7 +21,7 @@ def make_setting(
     steps: int | None = None,
     guidance: float | None = None,
     size: str | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     strength: float | None = None,
     true_cfg: float | None = None,
 ) -> Setting:
@@ -29,15 +29,10 @@ def make_setting(
 
     Raises `InputError` for a value the model cannot draw with.
     """
-    changes: dict[str, object] = {"batch": batch, "strength": strength}
-    if steps is not None:
-        changes["steps"] = steps
-    if guidance is not None:
-        changes["guidance"] = guidance
-    if size is not None:
-        changes["width"], changes["height"] = read_size(size)
-    if true_cfg is not None:
-        changes["true_cfg_scale"] = true_cfg
+    width, height = (None, None) if size is None else read_size(size)
+    named = {"steps": steps, "guidance": guidance, "width": width, "height": height}
+    named |= {"batch": batch, "strength": strength, "true_cfg_scale": true_cfg}
+    changes = {name: value for name, value in named.items() if value is not None}
     setting = dataclasses.replace(base or info.default_setting, **changes)  # type: ignore[arg-type]
     check_setting(setting, 2 * info.vae_scale_factor)
     return setting
@@ -45,7 +40,7 @@ def make_setting(
 
 def read_size(text: str) -> tuple[int, int]:
     """``"96x64"`` as (width, height) in pixels; one number means a square."""
-    found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", text.strip().lower(), re.ASCII)
     if not found:
         raise InputError(f"--size {text!r} is not valid; write WIDTHxHEIGHT in pixels, such as 96x96")
     return int(found[1]), int(found[2] or found[1])

@@ -36,6 +36,7 @@ def versions() -> dict[str, Any]:
     return {
         "fastdiffusers": __version__,
         "paddle": paddle_version(),
+        "pillow": installed_version("pillow"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "plugins": {
@@ -48,9 +49,12 @@ def versions() -> dict[str, Any]:
 
 def paddle_version() -> str | None:
     """The version of the installed Paddle wheel, CPU's or GPU's."""
-    for name in _PADDLE:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    return next((found for name in _PADDLE if (found := installed_version(name))), None)
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution, None when it is not installed. Imports nothing of it."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,17 +69,17 @@ def read_suite(name_or_path: str) -> Suite:
 
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
-    if path.suffix in SUFFIXES or path.is_file():
-        if not path.is_file():
-            raise InputError(f"no suite file {name_or_path!r}{_known()}")
+    if path.suffix in SUFFIXES or os.path.isfile(path):  # unlike Path.is_file it bears any name, however long
+        if not os.path.isfile(path):
+            raise InputError(f"no suite file {name_or_path[:200]!r}{_known()}")
         return path
     for suffix in SUFFIXES:
         named = SUITES / f"{name_or_path}{suffix}"
-        if named.is_file():
+        if os.path.isfile(named):
             return named
     raise InputError(
-        f"no suite {name_or_path!r}; valid: the path of a YAML file, or a name under ./{SUITES.as_posix()} of a clone "
-        f"(suites are not installed with the package){_known()}"
+        f"no suite {name_or_path[:200]!r}; valid: the path of a YAML file, or a name under ./{SUITES.as_posix()} of a "
+        f"clone (suites are not installed with the package){_known()}"
     )
 
 
@@ -96,7 +97,7 @@ def _text(value: Any, folder: Path) -> str:
 def _model(value: Any, folder: Path) -> str:
     text = _text(value, folder)
     beside = folder / text
-    return str(beside) if beside.is_dir() else text
+    return str(beside) if os.path.isdir(beside) else text
 
 
 def _texts(value: Any, folder: Path) -> tuple[str, ...]:

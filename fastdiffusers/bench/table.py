@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastdiffusers.bench.report import STAGES
+from fastdiffusers.counting import counted
 
 LABEL = 24
 
@@ -45,15 +46,10 @@ def heading(data: Mapping[str, Any]) -> str:
     partial = f"PARTIAL: interrupted after {settings['rounds']} of {settings['rounds_planned']} rounds\n"
     return (
         (partial if data["partial"] else "")
-        + f"{model['name']} · {settings['width']}x{settings['height']} · {settings['steps']} steps · guidance "
-        f"{settings['guidance']:g} · {counted(count, 'prompt')} × {counted(settings['runs'], 'run')}\n"
+        + f"{model['name']} · {settings['width']}x{settings['height']} · {counted(settings['steps'], 'step')} · "
+        f"guidance {settings['guidance']:g} · {counted(count, 'prompt')} × {counted(settings['runs'], 'run')}\n"
         f"{device} · {counted(machine['threads'], 'thread')} · Paddle {machine['paddle']} · load {machine['load']}"
     )
-
-
-def counted(number: int | None, noun: str) -> str:
-    """``1 run``, ``3 runs``, ``? runs``."""
-    return f"{'?' if number is None else number} {noun}{'' if number == 1 else 's'}"
 
 
 def latency_text(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 
 from fastdiffusers.context import COND, UNCOND, StepContext
+from fastdiffusers.counting import counted
 from fastdiffusers.errors import InputError, NumericalError, one_of
 from fastdiffusers.models import AutoencoderKL, CLIPTextModel, FluxTransformer2DModel, T5EncoderModel
 from fastdiffusers.models.info import ModelInfo
@@ -22,6 +23,7 @@ from fastdiffusers.pipelines.arguments import check_call, given_latents, is_inte
 from fastdiffusers.pipelines.output import Output
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from fastdiffusers.weights import load_layer, read_config, save_layer
+from fastdiffusers.weights.layout import DTYPES
 
 Callback = Callable[[int, float, paddle.Tensor], None]
 
@@ -221,7 +223,7 @@ class FluxPipeline:
         pooled = self.text_encoder(paddle.to_tensor(clip.ids))[1].astype(self.dtype)
         text, pooled = (part.repeat_interleave(copies, axis=0) if copies > 1 else part for part in (text, pooled))
         notes = tuple(
-            f"prompt {prompt[:40]!r}…: {encoder} reads {tokens.ids.shape[1]} tokens, so {rest!r} was cut off"
+            f"prompt {_short(prompt)!r}: {encoder} reads {tokens.ids.shape[1]} tokens, so {_short(rest)!r} was cut off"
             for encoder, tokens in (("T5", t5), ("CLIP", clip))
             for prompt, rest in zip(prompts, tokens.truncated, strict=True)
             if rest
@@ -274,14 +276,19 @@ class FluxPipeline:
             self.vae.config.block_out_channels[0],
             str(self.dtype).rpartition(".")[2],
         )
-        memory.require(needed, f"{batch} picture(s) of {width}x{height}", "draw fewer at once, or smaller ones")
+        memory.require(
+            needed, f"drawing {counted(batch, 'picture')} of {width}x{height}", "draw fewer at once, or smaller ones"
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:28]} … {text[-28:]}"
 
 
 def check_dtype(dtype: str) -> None:
     """`InputError` for a dtype that is none or that this device cannot compute in."""
-    valid = ("float32", "bfloat16", "float16")
-    if dtype not in valid:
-        raise InputError(one_of("dtype", dtype, valid))
+    if dtype not in DTYPES:
+        raise InputError(one_of("dtype", dtype, DTYPES))
     if dtype != "float32" and paddle.get_device().startswith("cpu"):
         raise InputError(f"dtype {dtype!r} has no eager kernels on a CPU; valid here: float32")
 

@@ -1,14 +1,15 @@
 """Worker processes that share each batch on one machine, through one memory-mapped file.
 
-Paddle's convolutions and element-wise operators use one core each on CPU, so several processes of one thread train two
-to three times faster than one process of several threads. Each worker differentiates its share; gradients are summed in
-rank order (the result does not depend on timing); each parameter has one owner, which updates it for all, so that the
-optimiser's work is shared as well. A gang of one does the same without a file.
+Paddle's convolutions and element-wise operators hardly use a second thread on CPU, so several processes of one thread
+train faster than one process of several. Each worker differentiates its share; gradients are summed in rank order (the
+result does not depend on timing); each parameter has one owner, which updates it for all, so that the optimiser's work
+is shared as well. A gang of one does the same without a file.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,9 +50,11 @@ class Gang:
             self._slices[name] = slice(total, total + count)
             total += count
         self._turn = 0
+        self._lock = threading.Lock()
         self._path = path
         if size > 1:
-            assert path is not None
+            if path is None:
+                raise ValueError("a gang of several needs a file")
             mode = "w+" if rank == 0 else "r+"
             head = 8 * size * (1 + SCALARS)
             shape = (head + 4 * total * (1 + size),)
@@ -72,6 +75,7 @@ class Gang:
         if self.size == 1:
             return
         self._turn += 1
+        self._fence()
         self._arrived[self.rank] = self._turn
         checked = time.monotonic()
         while int(self._arrived.min()) < self._turn:
@@ -80,6 +84,12 @@ class Gang:
                 checked = time.monotonic()
                 if not self._alive():
                     raise WorkerLost("a worker process ended early; its last words are above")
+        self._fence()
+
+    def _fence(self) -> None:
+        """Order memory: what was written before is seen by others before what is written after (needed on ARM)."""
+        with self._lock:
+            pass
 
     def share(self, values: Sequence[float]) -> np.ndarray:
         """Everybody's numbers: float64 ``[size, len(values)]``, the same for all."""

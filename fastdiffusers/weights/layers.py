@@ -20,11 +20,11 @@ from paddle import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.paddle import save_file
 
+from fastdiffusers.counting import counted
 from fastdiffusers.errors import InputError, WeightsError, one_of
 from fastdiffusers.files import atomic_write
-from fastdiffusers.weights.layout import read_config, weight_files
+from fastdiffusers.weights.layout import DTYPES, read_config, weight_files
 
-DTYPES = ("float32", "bfloat16", "float16")
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _PORTION = 64 << 20
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -94,7 +94,9 @@ def load_state(
                     missing.discard(name)
     if missing:
         first = sorted(missing)[0]
-        raise WeightsError(f"the files lack {len(missing)} weight(s) of {type(layer).__name__}, the first is {first!r}")
+        raise WeightsError(
+            f"the files lack {counted(len(missing), 'weight')} of {type(layer).__name__}, the first is {first!r}"
+        )
 
 
 @contextlib.contextmanager

@@ -20,11 +20,13 @@ def calibrate_teacache(model: str, prompts: Path | None, dtype: str) -> tuple[Po
     from rich.progress import Progress
 
     import fastdiffusers
-    from fastdiffusers_caching.teacache import TeaCache
 
     info = describe(model)
     texts = calibration_prompts(info, prompts)
     pipe = fastdiffusers.load(model, dtype)
+    # after load, which starts Paddle as it should be started
+    from fastdiffusers_caching.teacache import TeaCache
+
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("calibrating", total=len(texts))

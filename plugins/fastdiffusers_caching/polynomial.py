@@ -6,6 +6,7 @@ unless it is asked for by name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -56,6 +57,12 @@ class Polynomial:
         for coefficient in self.coefficients:
             value = value * bounded + coefficient
         return max(value, 0.0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ wherever P gives other values; where it comes from does not count."""
+        content = json.dumps([self.coefficients, self.low, self.high])
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def least(self) -> float:
         """The smallest value of P within its bounds (within [0, 1] if it has none): a lower threshold never skips."""

@@ -25,7 +25,7 @@ Loop = Callable[..., paddle.Tensor]
 
 def relative_change(a: paddle.Tensor, b: paddle.Tensor) -> float:
     """δ(a, b) = mean|a − b| / mean|b|; one transfer to the host."""
-    return ((a - b).abs().mean() / b.abs().mean()).astype("float32").item()
+    return float(((a - b).abs().mean() / b.abs().mean()).astype("float32").item())
 
 
 def probe(model: Any, image: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
@@ -91,10 +91,12 @@ class TeaCache(Accelerator):
     def __init__(self, config: TeaCacheConfig) -> None:
         super().__init__(config)
         self._log: list[tuple[str, bool]] = []
+        self._fingerprint = ""
 
     def attach(self, pipe: Any, recorder: Recorder) -> None:
         """Put the cache around the block loop that is there (perhaps a compiled one)."""
         polynomial = choose(self.config.coefficients, pipe.info)
+        self._fingerprint = polynomial.fingerprint
         inner = pipe.transformer.block_loop
         loop = TeaCacheLoop(inner, recorder, self.config.threshold, polynomial, self._log)
         recorder.patch(pipe.transformer, "block_loop", loop)
@@ -116,7 +118,8 @@ class TeaCache(Accelerator):
             for branch, count in counts.items()
         ]
         pattern = "".join("x" if compute else "." for own, compute in self._log if own == "cond")
-        return Effect(skipped > 0, ", ".join(parts) or "no step was run", {**counts, "pattern": pattern})
+        stats = {**counts, "pattern": pattern, "fingerprint": self._fingerprint}
+        return Effect(skipped > 0, ", ".join(parts) or "no step was run", stats)
 
     def calibrate(self, pipe: Any, prompts: list[str], progress: Callable[[int, int], None]) -> dict[str, Any]:
         """Fit P on uncached generations of ``prompts``: probe change against change of the block stack's output.

@@ -108,7 +108,7 @@ def test_a_failed_arm_is_shown_and_makes_the_command_fail(model, fastdiff, monke
     [
         (["--accel", "nonsense"], "unknown accelerator 'nonsense'"),
         (["--accel", "teacache:treshold=1"], "teacache has no option `treshold`"),
-        (["--accel", "teacache"], "no coefficients for tiny-flux"),
+        (["--accel", "teacache"], "'teacache': teacache has no coefficients for tiny-flux"),
         (["--accel", "none@x"], "cannot read the steps 'x'"),
         (["--accel", "none@4", "--accel", "none@4"], "given twice"),
         (["--accel", "none", "--suite", "quick"], "--accel and --suite both say what to compare"),
@@ -120,12 +120,34 @@ def test_a_failed_arm_is_shown_and_makes_the_command_fail(model, fastdiff, monke
         (["--prompts", "nowhere.txt"], "cannot read the prompts file 'nowhere.txt'"),
         (["--out", "report.xls"], "must end in .json or .md"),
         (["--model", "nowhere"], "no model 'nowhere'"),
+        (["--model", ""], "--model '' is empty"),
+        (["--dtype", "float8"], "unknown dtype 'float8'; valid: bfloat16"),
+        (["--suite", "a" * 300], "no suite 'aaa"),
+        (["--suite", "a" * 300 + ".yaml"], "no suite file 'aaa"),
+        (["--out", "a" * 300 + ".json"], "too long a name"),
+        (["--prompts", "a" * 300], "cannot read the prompts file 'aaa"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_runs(model, fastdiff, words, message):
     code, stdout, stderr = fastdiff("--model", model, *words)
     assert code == 2 and stdout == ""
     assert message in stderr and stderr.startswith("error: ") and stderr.count("\n") == 1
+
+
+def test_the_dtype_is_passed_on_and_reported(model, fastdiff, monkeypatch):
+    import fastdiffusers
+
+    asked, load = [], fastdiffusers.load
+    monkeypatch.setattr(fastdiffusers, "load", lambda name, dtype: asked.append(dtype) or load(name))
+    code, stdout, _ = fastdiff("--model", model, "--accel", "none@1", "--runs", "1", "--steps", "2", "--json")
+    assert code == 0 and asked == ["float32"] and json.loads(stdout)["model"]["dtype"] == "float32"
+    fastdiff("--model", model, "--accel", "none@1", "--runs", "1", "--steps", "2", "--dtype", "bfloat16")
+    assert asked[1:] == ["bfloat16"]
+
+
+def test_a_dtype_that_this_device_cannot_compute_in_is_one_line(model, fastdiff):
+    code, stdout, stderr = fastdiff("--model", model, "--accel", "none", "--dtype", "bfloat16")
+    assert code == 2 and stdout == "" and stderr.startswith("error: dtype 'bfloat16'")
 
 
 def test_a_refused_arm_is_refused_without_importing_paddle(model):

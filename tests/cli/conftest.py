@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import environment
 from typer.testing import CliRunner
-
-ROOT = Path(__file__).resolve().parents[2]
 
 PLUGIN = '''
 from dataclasses import dataclass, field
@@ -46,6 +44,16 @@ class Nap(Accelerator):
         return Effect(self.config.depth != 9, f"slept {self.generations} times", {"times": self.generations})
 
 
+class Recall(Nap):
+    """Reads a file beside its options; it knows the fingerprint at once, or (depth 3) only after a generation."""
+
+    def effect(self):
+        import os
+
+        known = self.generations if self.config.depth == 3 else True
+        return Effect(True, "recalled", {"fingerprint": os.environ["NAP_DATA"]} if known else {})
+
+
 class Poison(Nap):
     def attach(self, pipe, recorder):
         super().attach(pipe, recorder)
@@ -59,7 +67,8 @@ class Poison(Nap):
 def register_accelerators():
     import dataclasses
     poison = dataclasses.replace(spec("poison", claims=frozenset({"blocks"})), target=f"{__name__}:Poison")
-    return [spec("nap"), spec("doze"), spec("dream", claims=frozenset(), requires=frozenset({"rem"})), poison]
+    recall = dataclasses.replace(spec("recall"), target=f"{__name__}:Recall")
+    return [spec("nap"), spec("doze"), spec("dream", claims=frozenset(), requires=frozenset({"rem"})), poison, recall]
 
 
 @hookimpl
@@ -101,7 +110,7 @@ def fastdiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 
 @pytest.fixture
 def nap_plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Load a plugin with the accelerators nap, doze (one claim between them), dream, poison and the command snore."""
+    """Load a plugin: accelerators nap, doze (one claim between them), dream, poison and recall, and a command snore."""
     from fastdiffusers.plugins import registry
 
     folder = tmp_path_factory.mktemp("plugin")
@@ -135,15 +144,3 @@ def program(tmp_path: Path, command: list[str]) -> Callable[..., subprocess.Comp
         )
 
     return call
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Variables for a program of its own: this source tree, one thread, and nothing that the test run has set."""
-    ours = {
-        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "cli", "plugins")),
-        "OMP_NUM_THREADS": "1",
-        "FASTDIFFUSERS_HOME": str(folder / "home"),
-        "COLUMNS": "80",
-    }
-    unset = ("MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "GLOG_minloglevel", "FASTDIFFUSERS_PLUGINS", "FASTDIFFUSERS_MKL")
-    return {name: value for name, value in os.environ.items() if name not in unset} | ours

@@ -102,6 +102,7 @@ OPTIONS = [
     ("--size 30x32", ["width 30", "28 or 32"]),
     ("--size 32x0", ["height 0"]),
     ("--size big", ["'big'", "96x96"]),
+    ("--size ３２x３２", ["'３２x３２'", "96x96"]),
     ("--n 0", ["--n 0"]),
     ("--seed -1", ["--seed -1"]),
     ("--seed 18446744073709551616", ["--seed"]),
@@ -131,6 +132,19 @@ OPTIONS = [
     ("--out folder.png", ["'folder.png'", "is a folder"]),
     ("--out notes.txt/apple.png", ["notes.txt"]),
     ("--save-plan notes.txt/plan.yaml", ["notes.txt"]),
+    ("--save-plan folder.png", ["'folder.png'", "is a folder"]),
+    ("--save-plan red.png --image red.png", ["--save-plan 'red.png' would overwrite"]),
+    ("--save-plan ./fastdiff.png", ["--save-plan", "is the name of a picture"]),
+    (f"--out {'a' * 300}.png", ["--out 'aaa", "too long a name", "at most 241 bytes"]),
+    (f"--out {'a' * 240}.png", ["--out 'aaa", "too long a name"]),
+    (f"--out {'ä' * 120}.png --n 2", ["--out 'äää", "too long a name"]),
+    (f"--out new/{'a' * 300}/b.png", ["--out 'new/aaa", "too long a name"]),
+    (f"--out {'new/' * 1100}b.png", ["--out 'new/new", "too long a name"]),
+    (f"--save-plan {'a' * 300}.yaml", ["--save-plan 'aaa", "too long a name"]),
+    (f"--image {'a' * 300}.png", ["--image 'aaa"]),
+    (f"--prompts {'a' * 300}.txt", ["the prompts file 'aaa"]),
+    (f"--plan {'a' * 300}.yaml", ["aaa"]),
+    (f"--from {'a' * 300}.png", ["aaa"]),
     ("--from missing.png", ["missing.png"]),
     ("--from notes.txt", ["notes.txt", "not a PNG"]),
     ("--from red.png", ["red.png", "no record"]),
@@ -151,6 +165,11 @@ OTHER = [
     ("explain --accel nap --accel doze --model TINY", ["a comma composes"]),
     ("explain --steps 0 --model TINY", ["--steps 0"]),
     ("cite nobody", ["'nobody'"]),
+    ("explain --save-plan plan.yaml --model TINY", ["say which with --accel"]),
+    (f"explain --accel nap --save-plan {'a' * 300} --model TINY", ["too long a name"]),
+    *((f"{command} --model EMPTY", ["--model '' is empty"]) for command in ("infer", "explain", "bench", "models")),
+    *((f"{command} --model {'a' * 300}", ["no model 'aaa"]) for command in ("infer", "explain", "bench", "models")),
+    ("infer --from red.png --model EMPTY", ["red.png"]),
 ]
 
 
@@ -179,7 +198,7 @@ def refused(done, says):
         assert words in line
 
 
-@pytest.mark.parametrize(("words", "says"), OPTIONS, ids=[words for words, _ in OPTIONS])
+@pytest.mark.parametrize(("words", "says"), OPTIONS, ids=[words[:60] for words, _ in OPTIONS])
 def test_options_of_infer(words, says, fastdiff, tiny, tmp_path, place, nap_plugin):
     done = fastdiff("infer", "--model", tiny, *words.split())
     refused(done, says)
@@ -187,9 +206,37 @@ def test_options_of_infer(words, says, fastdiff, tiny, tmp_path, place, nap_plug
     assert sorted(tmp_path.rglob("*")) == place
 
 
-@pytest.mark.parametrize(("words", "says"), OTHER, ids=[words for words, _ in OTHER])
+@pytest.mark.parametrize(("words", "says"), OTHER, ids=[words[:60] for words, _ in OTHER])
 def test_other_commands(words, says, fastdiff, tiny, nap_plugin):
-    refused(fastdiff(*(tiny if word == "TINY" else word for word in words.split())), says)
+    meant = {"TINY": tiny, "EMPTY": ""}
+    refused(fastdiff(*(meant.get(word, word) for word in words.split())), says)
+
+
+def test_an_empty_model_is_no_folder_even_where_one_is(fastdiff, tiny, monkeypatch):
+    monkeypatch.chdir(tiny)
+    refused(fastdiff("models", "--model", ""), ["--model '' is empty"])
+
+
+def test_a_picture_that_would_fill_the_memory(fastdiff, tiny, place, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # Pillow refuses twice as many; the picture has 64
+    refused(fastdiff("infer", "--model", tiny, "--image", "red.png"), ["--image 'red.png'", "decompression bomb"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--save-plan plan.yaml --dtype bfloat16",
+        "--save-plan plan.yaml --accel poison --steps 4 --threads 0",
+        "--out new/dir/a.png --save-plan /proc/x",
+        "--out new/dir/a.png --dtype bfloat16",
+        "--save-plan new/plan.yaml --out notes.txt/a.png",
+    ],
+)
+def test_a_command_that_fails_leaves_neither_plan_nor_folder(words, fastdiff, tiny, tmp_path, place, nap_plugin):
+    refused(fastdiff("infer", "--model", tiny, *words.split()), [])
+    assert sorted(tmp_path.rglob("*")) == place
 
 
 @pytest.mark.parametrize(("damage", "says"), MODELS, ids=[damage.__name__ for damage, _ in MODELS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -79,9 +80,22 @@ def test_prompts_from_a_file(fastdiff, tiny, tmp_path):
     done = fastdiff("infer", "--prompts", "list.txt", "--model", tiny, "--steps", 1, "--n", 2, "--json")
     images = json.loads(done.stdout)["images"]
     assert [(i["prompt"], i["seed"]) for i in images] == [
-        ("a cat", 0), ("a cat", 1), ("zwei blaue Häuser", 0), ("zwei blaue Häuser", 1),
+        ("a cat", 0), ("a cat", 1), ("zwei blaue Häuser", 2), ("zwei blaue Häuser", 3),
     ]  # fmt: skip
     assert read_record(tmp_path / "fastdiff-3.png")["prompt"] == "zwei blaue Häuser"
+
+
+def test_prompts_get_the_pictures_that_one_call_with_all_of_them_gives(fastdiff, tiny, tmp_path):
+    import fastdiffusers
+
+    (tmp_path / "list.txt").write_text("a cat\na dog\n")
+    fastdiff("infer", "--prompts", "list.txt", "--model", tiny, "--steps", 1, "--n", 2, "--seed", 5)
+    pipe = fastdiffusers.load(tiny)
+    together = pipe(["a cat", "a dog"], num_inference_steps=1, seed=5, num_images_per_prompt=2)
+    for i, wanted in enumerate(together.images):
+        assert read_record(tmp_path / f"fastdiff-{i + 1}.png")["seed"] == together.seeds[i]
+        drawn = np.asarray(Image.open(tmp_path / f"fastdiff-{i + 1}.png"), float)
+        assert abs(drawn - np.asarray(wanted, float)).max() <= 1  # a batch may round otherwise
 
 
 def test_an_empty_prompt_is_valid(fastdiff, tiny, tmp_path):
@@ -92,8 +106,27 @@ def test_an_empty_prompt_is_valid(fastdiff, tiny, tmp_path):
 def test_a_prompt_that_is_too_long_is_cut_and_said_so(fastdiff, tiny):
     done = fastdiff("infer", "a red apple and " * 20, "--model", tiny, "--steps", 1)
     assert done.exit_code == 0
-    assert "longer than the text encoder reads" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("note: prompt 'a red apple") and "was cut off" in line for line in lines)
+    assert [name for line in lines for name in ("T5 reads 16 tokens", "CLIP reads 77 tokens") if name in line] == [
+        "T5 reads 16 tokens", "CLIP reads 77 tokens",
+    ]  # fmt: skip
+
+
+def test_whatever_the_pipeline_cut_off_is_noted_once_negative_prompts_and_clip_included(fastdiff, tiny, monkeypatch):
+    import dataclasses
+
+    from fastdiffusers.pipelines.flux import FluxPipeline
+
+    drawn = FluxPipeline.__call__
+    monkeypatch.setattr(
+        FluxPipeline, "__call__", lambda *a, **k: dataclasses.replace(drawn(*a, **k), notes=("CLIP left out 'x'",))
+    )
+    words = ["infer", "a cat", "--negative", "dog " * 40, "--true-cfg", 2, "--model", tiny, "--steps", 1, "--n", 2]
+    assert fastdiff(*words).stderr == "note: CLIP left out 'x'\n"
+    monkeypatch.undo()
+    notes = json.loads(fastdiff(*words, "--json").stdout)["notes"]
+    assert notes and all("'dog dog" in note for note in notes)
 
 
 def test_the_record_says_everything_that_decides_the_picture(fastdiff, tiny, tmp_path, nap_plugin):
@@ -105,7 +138,7 @@ def test_the_record_says_everything_that_decides_the_picture(fastdiff, tiny, tmp
               "guidance": 2.5, "height": 40, "width": 32, "strength": None, "image_sha256": None}  # fmt: skip
     assert {name: record[name] for name in wanted} == wanted
     assert record["accelerators"][0]["name"] == "nap" and record["accelerators"][0]["options"] == {"depth": 2}
-    assert set(record["versions"]) == {"fastdiffusers", "paddle"} and record["threads"] >= 1
+    assert set(record["versions"]) == {"fastdiffusers", "paddle", "pillow"} and record["threads"] >= 1
 
 
 def test_image_to_image(fastdiff, tiny, tmp_path):

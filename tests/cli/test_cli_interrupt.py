@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
 
 import pytest
-from conftest import environment
 from PIL import Image
+from programs import environment
 
 from fastdiffusers.png import read_record
 
@@ -51,6 +52,26 @@ def test_ctrl_c_before_a_picture_is_done(fastdiff, tiny, tmp_path, monkeypatch):
     done = fastdiff("infer", "--model", tiny)
     assert (done.exit_code, done.stderr) == (130, "interrupted: no picture written\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_paddle_is_imported(tiny, tmp_path, program):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "paddle.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(0.2)\n"
+        "except KeyboardInterrupt:\n    raise ImportError('no libmkl')\n"
+    )
+    # a test run that was started in the background passes on that it ignores SIGINT
+    (tmp_path / "modules" / "sitecustomize.py").write_text(
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    )
+    paths = f"{tmp_path / 'modules'}{os.pathsep}{environment(tmp_path)['PYTHONPATH']}"
+    for words in (["infer"], ["bench", "--accel", "none"]):
+        done = program(*words, "--model", tiny, PYTHONPATH=paths)
+        assert done.returncode == 130 and done.stdout == "", done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("interrupted: ")
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_ctrl_c_in_any_other_command(fastdiff, monkeypatch):

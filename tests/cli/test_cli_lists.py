@@ -57,6 +57,20 @@ def test_bare_explain_takes_each_accelerator_alone(fastdiff, tiny, nap_plugin):
     assert len(alone) == len(registry().accelerators)
 
 
+def test_explain_without_accelerators_says_what_would_happen(fastdiff, tiny):
+    assert fastdiff("explain", "--model", tiny, "--accel", "none").stdout.endswith(
+        "\nno accelerator would engage: plain sampling\n"
+    )
+
+
+def test_a_refusal_names_the_accelerator_once(fastdiff, tiny, nap_plugin):
+    done = fastdiff("explain", "--model", tiny, "--accel", "teacache")
+    assert done.stderr.startswith("error: teacache has no coefficients")
+    assert fastdiff("infer", "--model", tiny, "--accel", "teacache").stderr == done.stderr
+    done = fastdiff("explain", "--model", tiny, "--accel", "dream")
+    assert done.stderr.startswith("error: dream is refused: it needs 'rem'")
+
+
 def test_explain_saves_a_plan_that_infer_reads(fastdiff, tiny, tmp_path, nap_plugin):
     fastdiff("explain", "--model", tiny, "--accel", "nap", "--steps", 2, "--save-plan", "plan.yaml")
     done = fastdiff("infer", "--model", tiny, "--plan", "plan.yaml", "--json")

@@ -34,7 +34,7 @@ def test_light_commands_do_not_import_paddle(words, tiny, tmp_path, program):
         "except SystemExit as end: assert not end.code, end.code\n"
         "sys.exit('paddle' in sys.modules)"
     )
-    from conftest import environment
+    from programs import environment
 
     done = subprocess.run([sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -75,7 +75,7 @@ def test_the_same_recipe_gives_the_same_bits_and_another_seed_does_not(tmp_path)
     assert a == b != c
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, workers):
     words = f"workers={workers}"
     train(TARGET, recipe(words), tmp_path / "whole")
@@ -108,6 +108,37 @@ def test_ctrl_c_saves_says_how_to_go_on_and_exits_130(tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the worker through Linux's /proc")
+def test_a_worker_that_dies_ends_the_training_in_words(tmp_path):
+    process = start(tmp_path, "workers=2", "delay=0.05", "steps=4000", "log_every=1")
+    wait_for(tmp_path / "log.jsonl", process)
+    while not events(tmp_path, "train"):
+        time.sleep(0.05)
+    worker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    os.kill(worker, signal.SIGKILL)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode != 0
+    assert "WorkerLost: a worker process ended early" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the worker through Linux's /proc")
+def test_workers_do_not_outlive_the_first(tmp_path):
+    process = start(tmp_path, "workers=2", "delay=0.05", "steps=4000", "log_every=1")
+    wait_for(tmp_path / "log.jsonl", process)
+    worker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        state = Path(f"/proc/{worker}/stat")
+        if not state.exists() or ") Z " in state.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker goes on alone")
+
+
+@pytest.mark.slow
 def test_workers_share_the_batch_and_agree_with_one(tmp_path):
     for workers in (1, 3):
         train(TARGET, recipe(f"workers={workers}", "chance=false"), tmp_path / str(workers))

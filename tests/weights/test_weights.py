@@ -46,7 +46,7 @@ def integers(weights):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without, "the files lack 1 weight(s) of FluxTransformer2DModel, the first is 'x_embedder.bias'"),
+        (without, "the files lack 1 weight of FluxTransformer2DModel, the first is 'x_embedder.bias'"),
         (with_more, "holds 'x_embedder.extra', which FluxTransformer2DModel does not have"),
         (misshapen, "'x_embedder.weight' in"),
         (integers, "is I32; weights are F32, F16 or BF16"),
