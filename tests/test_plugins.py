@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import types
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,15 @@ def test_builtin_plugins_are_the_entry_points_of_the_package():
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
     pyproject = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
     assert pyproject["project"]["entry-points"][GROUP] == dict(BUILTIN)
+
+
+def test_installed_entry_points_are_those_of_this_tree():
+    try:
+        distribution = metadata.distribution("fastdiffusers")
+    except metadata.PackageNotFoundError:
+        pytest.skip("fastdiffusers is not installed, it runs from its source tree")
+    installed = {(point.name, point.value) for point in distribution.entry_points if point.group == GROUP}
+    assert installed == set(BUILTIN), "pyproject.toml has changed since; install the package again"
 
 
 def test_the_process_has_one_registry_with_flux_and_nothing_broken():
