@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import multiprocessing
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -61,7 +60,7 @@ def render_all(
 ) -> Iterator[np.ndarray]:
     """`render` for many, in order. ``done(count)`` is called after each picture."""
     # fork: no second import of the caller's main module; elsewhere than on Linux it is not safe
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context = multiprocessing.get_context("spawn")  # a fork could deadlock where Paddle's threads run already
     jobs = [(svg, size) for svg in svgs]
     if workers <= 1 or len(jobs) < 32:
         for count, job in enumerate(jobs, 1):
