@@ -20,6 +20,8 @@ from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to
 from fastdiffusers.training.task import ParameterGroup, Task
 from fastdiffusers.training.trainer import Trainer
 
+SECONDS_TO_END = 10.0
+
 
 @dataclass(frozen=True)
 class Job:
@@ -65,15 +67,9 @@ def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto"
         try:
             for rank in range(1, config.workers):
                 others.append(_start(Job(target, recipe, str(folder), resume, str(path), rank)))
-            figures = Trainer(task, groups, folder, gang).run(resume)
-            for other in others:
-                other.wait(timeout=60)
-            return figures
+            return Trainer(task, groups, folder, gang).run(resume)
         finally:
-            for other in others:
-                if other.poll() is None:
-                    other.terminate()
-                    other.wait()
+            _end(others)
 
 
 def work(job: Job) -> None:
@@ -82,6 +78,19 @@ def work(job: Job) -> None:
     task, groups = build(job.target, job.recipe)
     gang = _gang(groups, job.rank, task.config.workers, Path(job.gang), lambda: os.getppid() == parent)
     Trainer(task, groups, Path(job.folder), gang).run(job.resume)
+
+
+def _end(workers: list[subprocess.Popen[bytes]]) -> None:
+    """Let the workers end by themselves, as they do after the last step, Ctrl-C and errors of all; kill the others.
+
+    Not by SIGTERM: Paddle's handler for it can wait for ever when it comes while the process is ending anyway.
+    """
+    for worker in workers:
+        try:
+            worker.wait(timeout=SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
 
 
 def _gang(groups: list[ParameterGroup], rank: int, size: int, path: Path, alive: Any) -> Gang:

@@ -12,17 +12,13 @@ def main() -> int:
 
     prepare()
     from fastdiffusers.errors import UserError
-    from fastdiffusers.training.gang import WorkerLost
     from fastdiffusers.training.launch import Job, work
     from fastdiffusers.training.trainer import Interrupted
 
     try:
         work(Job(**json.loads(sys.argv[1])))
-    except (Interrupted, WorkerLost):
-        pass  # the first worker says it
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (Interrupted, UserError):
+        return 2  # the first worker meets the same and says it
     return 0
 
 

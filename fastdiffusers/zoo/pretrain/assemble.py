@@ -147,7 +147,7 @@ def readme(card: dict[str, Any]) -> str:
     lines = [
         f"# {card['name']}",
         "",
-        f"A small text-to-image model of FLUX.1-dev's architecture, drawn from scratch. {card['limits']}",
+        f"A small text-to-image model of FLUX.1-dev's architecture, trained from scratch. {card['limits']}",
         "",
         f"{len(card['concepts'])} concepts in the styles {', '.join(card['styles'])}; backgrounds by name "
         '("a red apple on a blue background"). 96x96 px; guidance '
