@@ -68,7 +68,7 @@ class Gang:
         """Wait until everybody has opened the file, then remove its name: a killed gang leaves nothing behind."""
         self.wait()
         if self.rank == 0 and self._path is not None:
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
 
     def wait(self) -> None:
         """Go on when everybody has come to this point."""

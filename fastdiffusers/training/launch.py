@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SECONDS_TO_END = 10.0
 
 @dataclass(frozen=True)
 class Job:
-    """A training as another process can understand it: the task's "module:Class", its recipe, where, and how."""
+    """A training for another process: the task's "module:Class", its recipe, where, how, and whose worker it is."""
 
     target: str
     recipe: dict[str, Any]
@@ -33,6 +33,7 @@ class Job:
     resume: str
     gang: str = ""
     rank: int = 0
+    parent: int = 0
 
 
 def load_task(target: str) -> type[Task]:
@@ -60,23 +61,22 @@ def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto"
         return Trainer(task, groups, folder).run(resume)
     folder.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else folder
-    with tempfile.TemporaryDirectory(prefix="fastdiff-", dir=memory) as scratch:
-        path = Path(scratch) / "gang"
-        others: list[subprocess.Popen[bytes]] = []
+    path = memory / f"fastdiff-{uuid.uuid4().hex}"
+    others: list[subprocess.Popen[bytes]] = []
+    try:
         gang = _gang(groups, 0, config.workers, path, lambda: all(other.poll() is None for other in others))
-        try:
-            for rank in range(1, config.workers):
-                others.append(_start(Job(target, recipe, str(folder), resume, str(path), rank)))
-            return Trainer(task, groups, folder, gang).run(resume)
-        finally:
-            _end(others)
+        for rank in range(1, config.workers):
+            others.append(_start(Job(target, recipe, str(folder), resume, str(path), rank, os.getpid())))
+        return Trainer(task, groups, folder, gang).run(resume)
+    finally:
+        path.unlink(missing_ok=True)
+        _end(others)
 
 
 def work(job: Job) -> None:
     """What a worker process other than the first does."""
-    parent = os.getppid()
     task, groups = build(job.target, job.recipe)
-    gang = _gang(groups, job.rank, task.config.workers, Path(job.gang), lambda: os.getppid() == parent)
+    gang = _gang(groups, job.rank, task.config.workers, Path(job.gang), lambda: os.getppid() == job.parent)
     Trainer(task, groups, Path(job.folder), gang).run(job.resume)
 
 

@@ -130,6 +130,8 @@ def test_workers_do_not_outlive_the_first(tmp_path):
     worker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
     process.kill()
     process.wait()
+    mapped = {line.split()[-1] for line in Path(f"/proc/{worker}/maps").read_text().splitlines() if "fastdiff-" in line}
+    assert not any(Path(name).exists() for name in mapped), "the gang's file has kept its name"
     for _ in range(200):
         state = Path(f"/proc/{worker}/stat")
         if not state.exists() or ") Z " in state.read_text():
