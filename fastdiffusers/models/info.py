@@ -66,11 +66,6 @@ class ModelInfo:
         """Pixels per latent cell on a side."""
         return 2 ** (len(self.vae["block_out_channels"]) - 1)
 
-    @property
-    def image_tokens(self) -> int:
-        """Number of image tokens of a picture of the default size."""
-        return self.tokens(self.default_setting.height, self.default_setting.width)
-
     def tokens(self, height: int, width: int) -> int:
         """Number of image tokens of a picture of ``height`` × ``width`` pixels."""
         cell = 2 * self.vae_scale_factor

@@ -17,7 +17,7 @@ from fastdiffusers.errors import InputError, NumericalError, one_of
 from fastdiffusers.models import AutoencoderKL, CLIPTextModel, FluxTransformer2DModel, T5EncoderModel
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.models.tokenizers import CLIPTokenizer, T5Tokenizer
-from fastdiffusers.noise import check_seed, randn
+from fastdiffusers.noise import check_seed, picture_noise
 from fastdiffusers.pipelines import memory, pixels
 from fastdiffusers.pipelines.arguments import check_call, given_latents, is_integer, pictures_of, prompts_of
 from fastdiffusers.pipelines.output import Output
@@ -239,8 +239,8 @@ class FluxPipeline:
                 self.dtype
             )
         # img2img draws the VAE's posterior from the same stream first, as diffusers does
-        draws = [randn((2 if image is not None else 1, channels, rows, columns), seed) for seed in seeds]
-        x = paddle.to_tensor(pixels.pack(np.stack([draw[-1] for draw in draws]))).astype(self.dtype)
+        draws = picture_noise((1 if image is None else 2, channels, rows, columns), seeds)
+        x = paddle.to_tensor(pixels.pack(draws[:, -1])).astype(self.dtype)
         if image is None:
             return x
         clean = []

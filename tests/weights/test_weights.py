@@ -144,7 +144,7 @@ def test_description_counts_parameters_and_tokens():
     layer = load_layer(FluxTransformer2DModel, GOLDEN / "transformer")
     assert info.parameters()["transformer"] == sum(p.size for p in layer.parameters())
     assert (info.family, info.dtype, info.vae_scale_factor) == ("flux", "float32", 2)
-    assert info.image_tokens == 64 and info.tokens(24, 32) == 48
+    assert info.tokens(32, 32) == 64 and info.tokens(24, 32) == 48
     assert "guidance" in info.features
     assert "guidance" not in describe(GOLDEN.parent / "schnell").features
 
