@@ -12,7 +12,7 @@ from fastdiffusers.files import atomic_write
 
 INDEX = {
     "_class_name": "FluxPipeline",
-    "_diffusers_version": "0.30.0",
+    "_diffusers_version": "0.30.0",  # the first release with FLUX
     "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
     "text_encoder": ["transformers", "CLIPTextModel"],
     "text_encoder_2": ["transformers", "T5EncoderModel"],
@@ -32,10 +32,11 @@ def save_pipeline(pipe: Any, folder: Path, dtype: str, save_layer: Callable[...,
             save_layer(getattr(pipe, part), temporary / part, dtype)
         pipe.tokenizer.save(temporary / "tokenizer")
         pipe.tokenizer_2.save(temporary / "tokenizer_2")
-        _write_json(temporary / "scheduler" / "scheduler_config.json", pipe.scheduler.config.to_dict())
-        _write_json(temporary / "model_index.json", INDEX)
+        write_json(temporary / "scheduler" / "scheduler_config.json", pipe.scheduler.config.to_dict())
+        write_json(temporary / "model_index.json", INDEX)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write one JSON file of a model folder, making its own folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,26 +9,15 @@ from typing import Any
 
 from fastdiffusers.errors import InputError
 from fastdiffusers.files import atomic_write
+from fastdiffusers.models.info import CARD
+from fastdiffusers.pipelines.layout import INDEX, write_json
 from fastdiffusers.training.recipe import key, load_recipe
 from fastdiffusers.zoo.pretrain.places import stage_folder, trained
 
 NAME = "flux-emoji"
-CARD = "fastdiff.json"
-DIFFUSERS_VERSION = "0.30.0"  # of the layout: the first release with FLUX
-MODEL_INDEX = {
-    "_class_name": "FluxPipeline",
-    "_diffusers_version": DIFFUSERS_VERSION,
-    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "text_encoder_2": ["transformers", "T5EncoderModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "tokenizer_2": ["transformers", "T5TokenizerFast"],
-    "transformer": ["diffusers", "FluxTransformer2DModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
 SCHEDULER = {
     "_class_name": "FlowMatchEulerDiscreteScheduler",
-    "_diffusers_version": DIFFUSERS_VERSION,
+    "_diffusers_version": INDEX["_diffusers_version"],
     "base_image_seq_len": 256,
     "base_shift": 0.5,
     "max_image_seq_len": 4096,
@@ -101,10 +90,10 @@ def _write(folder: Path, config: AssembleConfig, parts: dict[str, Path], places:
     CLIPTokenizer.from_folder(parts["tokenizer"]).save(folder / "tokenizer")
     tokenizer_2 = T5Tokenizer.from_folder(parts["tokenizer_2"])
     tokenizer_2.save(folder / "tokenizer_2")
-    _write_json(folder / "model_index.json", MODEL_INDEX)
-    _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
+    write_json(folder / "model_index.json", INDEX)
+    write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
     card = model_card(config, places, tokenizer_2.max_length)
-    _write_json(folder / CARD, card)
+    write_json(folder / CARD, card)
     (folder / "README.md").write_text(readme(card), encoding="utf-8")
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes files that only their owner may read
@@ -171,11 +160,6 @@ def readme(card: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
