@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastdiffusers.counting import counted
+from fastdiffusers.environment import prepare
 from fastdiffusers.errors import InputError
 from fastdiffusers.models.info import ModelInfo, describe
 from fastdiffusers_caching.options import TeaCacheConfig
@@ -12,7 +14,9 @@ from fastdiffusers_caching.polynomial import Polynomial, store
 FEWEST_PROMPTS = 4
 
 
-def calibrate_teacache(model: str, prompts: Path | None, dtype: str) -> tuple[Polynomial, Path]:
+def calibrate_teacache(
+    model: str, prompts: Path | None, dtype: str, threads: int | None = None
+) -> tuple[Polynomial, Path]:
     """Run the model's default setting on every prompt, uncached, fit, store; returns the fit and its file."""
     import sys
 
@@ -23,8 +27,9 @@ def calibrate_teacache(model: str, prompts: Path | None, dtype: str) -> tuple[Po
 
     info = describe(model)
     texts = calibration_prompts(info, prompts)
+    prepare(threads)
     pipe = fastdiffusers.load(model, dtype)
-    # after load, which starts Paddle as it should be started
+    # not before `prepare`, which starts Paddle as it should be started
     from fastdiffusers_caching.teacache import TeaCache
 
     console = Console(stderr=True)
@@ -46,7 +51,7 @@ def calibration_prompts(info: ModelInfo, file: Path | None) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"prompts {str(file)!r} cannot be read as UTF-8 text: {error}") from None
     if len(texts) < FEWEST_PROMPTS:
-        raise InputError(f"{str(file)!r} has {len(texts)} prompts; a calibration needs at least {FEWEST_PROMPTS}")
+        raise InputError(f"{str(file)!r} has {counted(len(texts), 'prompt')}; at least {FEWEST_PROMPTS} are needed")
     return texts
 
 

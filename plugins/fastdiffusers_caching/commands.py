@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,14 @@ def calibrate(
     name: Annotated[str, typer.Argument(help="the cache to calibrate; valid: teacache")],
     model: Annotated[str, typer.Option(help="embedded model or folder of the diffusers layout")] = "flux-emoji",
     prompts: Annotated[
-        Optional[Path],  # noqa: UP045 (the parser evaluates it, also on Python 3.10)
+        Path | None,
         typer.Option(help="text file, one prompt a line; default: the model's own prompts"),
     ] = None,
     dtype: Annotated[str, typer.Option(help="what to compute in")] = "float32",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads; default: physical cores"),
+    ] = None,
 ) -> None:
     """Measure on a model what a cache has to know of it, and keep it beside the model."""
     from fastdiffusers.errors import InputError, one_of
@@ -23,6 +27,6 @@ def calibrate(
 
     if name != "teacache":
         raise InputError(one_of("calibration", name, ["teacache"]))
-    polynomial, path = calibrate_teacache(model, prompts, dtype)
+    polynomial, path = calibrate_teacache(model, prompts, dtype, threads)
     print(summary(polynomial))
     print(f"written to {path}; `--accel teacache` uses it from now on")

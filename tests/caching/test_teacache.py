@@ -246,3 +246,31 @@ def test_it_keeps_the_accelerators_contract(options):
 
     report = check_accelerator("teacache", options={"coefficients": "identity", **options})
     assert report.record.engaged
+
+
+def test_the_command_calibrates_and_refuses(model, tmp_path, monkeypatch, capsys):
+    from fastdiffusers_cli.app import app
+
+    monkeypatch.setenv("FASTDIFFUSERS_HOME", str(tmp_path / "home"))
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    (tmp_path / "few.txt").write_text("a cat\n\n")
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            app(["calibrate", *map(str, words)])
+        return ended.value.code, capsys.readouterr()
+
+    code, printed = run("teacache", "--model", model, "--prompts", tmp_path / "prompts.txt")
+    assert code == 0 and "fitted on 4 prompts of 28 steps; R²" in printed.out
+    assert stored(describe(model)) is not None
+    for words, message in (
+        (("teacach",), "unknown calibration 'teacach'; valid: teacache"),
+        (("teacache", "--model", model), "tiny brings no prompts of its own; give --prompts FILE"),
+        (("teacache", "--model", model, "--prompts", tmp_path / "none.txt"), "cannot be read as UTF-8 text"),
+        (
+            ("teacache", "--model", model, "--prompts", tmp_path / "few.txt"),
+            "has 1 prompt; at least 4 are needed",
+        ),
+    ):
+        code, printed = run(*words)
+        assert code == 2 and message in printed.err and printed.err.count("\n") == 1
