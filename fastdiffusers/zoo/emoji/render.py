@@ -35,7 +35,7 @@ def check_renderer() -> None:
     try:
         import cairosvg  # noqa: F401
     except ImportError as error:
-        raise MissingDependency("cairosvg is needed to draw SVG: `pip install cairosvg` (the extra `data` of fastdiffusers)") from error
+        raise MissingDependency("cairosvg is needed to draw SVG: `pip install cairosvg` (our extra `data`)") from error
     except OSError as error:  # cairocffi found no shared library
         raise MissingDependency("the cairo library is needed to draw SVG; `apt-get install libcairo2`") from error
 
