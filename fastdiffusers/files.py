@@ -40,6 +40,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def refuse_foreign_folder(folder: Path, own: str) -> None:
+    """`InputError` if ``folder`` holds files, but not ``own``, the file by which we know what we wrote ourselves.
+
+    For commands that replace a folder as a whole: nobody's pictures are lost to a mistyped ``--out``.
+    """
+    try:
+        foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / own).is_file()
+    except OSError as error:
+        raise InputError(f"cannot read {str(folder)!r}: {error.strerror or error}") from None
+    if foreign:
+        raise InputError(f"{str(folder)!r} holds other files, which would be replaced; name a new or empty folder")
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):  # the failure that brought us here is the one to report
         if path.is_dir():

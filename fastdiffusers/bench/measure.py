@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -51,7 +52,7 @@ class ArmResult:
     warmup_s: float | None = None
     samples: list[Sample] = field(default_factory=list)
     prices: dict[int, Price] = field(default_factory=dict)
-    first_records: list[dict[str, Any]] = field(default_factory=list)
+    warm_records: list[list[dict[str, Any]]] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
     repeatable: bool = True
     error: str = ""
@@ -110,10 +111,12 @@ class Bench:
         try:
             for position, planned in enumerate(arms):
                 self.progress(f"warm-up {planned.arm.label}", position, len(arms))
-                result.arms.append(self._warm_up(planned, is_baseline=position == 0))
+                # a cache computes more steps of one prompt than of another, and its control needs the middle one
+                every = plan_control is not None and bool(planned.plan.items)
+                result.arms.append(self._warm_up(planned, position == 0, len(self.workload.prompts) if every else 1))
             for control in self._controls(result.arms, plan_control):
                 self.progress(f"warm-up {control.arm.label}", 0, 1)
-                result.arms.append(self._warm_up(control, is_baseline=False))
+                result.arms.append(self._warm_up(control, False, 1))
             for number in range(self.workload.rounds):
                 self._round(result, number)
         except KeyboardInterrupt:
@@ -123,15 +126,16 @@ class Bench:
     def _controls(self, arms: list[ArmResult], plan_control: Callable[[Arm], PlannedArm] | None) -> list[PlannedArm]:
         found: list[Arm] = []
         for arm in arms if plan_control is not None else []:
-            computed = computed_steps(arm.first_records)
-            if computed is not None and not arm.error:
+            counts = [count for count in map(computed_steps, arm.warm_records) if count is not None]
+            if counts and not arm.error:
                 taken = [other.planned.arm.label for other in arms] + [other.label for other in found]
-                control = control_arm(arm.planned, *computed, taken)
+                computed = statistics.median(count[0] for count in counts)
+                control = control_arm(arm.planned, computed, counts[0][1], taken)
                 found += [control] if control is not None else []
         return [plan_control(arm) for arm in found] if plan_control is not None else []
 
-    def _warm_up(self, planned: PlannedArm, is_baseline: bool) -> ArmResult:
-        """One full generation, untimed but reported: it pays for whatever is built at first use."""
+    def _warm_up(self, planned: PlannedArm, is_baseline: bool, prompts: int) -> ArmResult:
+        """Full generations, untimed; the first is reported: it pays for whatever is built at first use."""
         result = ArmResult(planned)
         with self._failing(result, is_baseline):
             started = self.clock()
@@ -141,7 +145,10 @@ class Bench:
                 self.synchronize()
                 result.warmup_s = self.clock() - attached
                 result.attach_s.append(attached - started)
-                result.first_records = _records(session)
+                result.warm_records = [_records(session)]
+                for prompt in range(1, prompts):
+                    self._generate(planned, prompt)
+                    result.warm_records.append(_records(session))
         return result
 
     def _round(self, result: Measurement, number: int) -> None:

@@ -114,7 +114,7 @@ def _engaged(arm: ArmResult) -> bool:
 def _records(arm: ArmResult) -> list[dict[str, Any]]:
     """The records of the last timed run, each with in how many runs it engaged and the different effects it had."""
     if not arm.samples:
-        return arm.first_records
+        return arm.warm_records[0] if arm.warm_records else []
     runs = len(arm.samples)
     found = []
     for position, record in enumerate(arm.samples[-1].records):
@@ -127,7 +127,9 @@ def _records(arm: ArmResult) -> list[dict[str, Any]]:
 
 
 def _compile_seconds(arm: ArmResult) -> float | None:
-    found = [(record.get("stats") or {}).get("compile_s") for record in arm.first_records]
+    found = [
+        (record.get("stats") or {}).get("compile_s") for record in (arm.warm_records[0] if arm.warm_records else [])
+    ]
     seconds = [float(value) for value in found if isinstance(value, int | float)]
     return sum(seconds) if seconds else None
 

@@ -49,9 +49,12 @@ def _about(row: dict[str, Any]) -> list[str]:
 def _controls(rows: Sequence[dict[str, Any]]) -> list[str]:
     """An arm is only worth having if it beats plain sampling with as many network evaluations."""
     plain = {row["steps"]: row for row in rows[1:] if not row["records"] and not row["error"]}
+    own_control = {row["control_of"]: row for row in plain.values() if row["control_of"]}
     found = []
     for row in rows:
-        control = None if row["error"] or row["computed_steps"] is None else plain.get(round(row["computed_steps"]))
+        if row["error"] or row["computed_steps"] is None:
+            continue
+        control = own_control.get(row["accel"]) or plain.get(round(row["computed_steps"]))
         if control is None:
             continue
         own, other = _psnr(row), _psnr(control)

@@ -42,13 +42,14 @@ class Behaviour:
     shift: int = 0  # added to every pixel
     latent_shift: float = 0.0
     engages: Any = True  # or a function of the prompt
-    computed: int | None = None
+    computed: Any = None  # or a function of the prompt
     fails: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
 
 
 BEHAVIOURS = {
     "fast": Behaviour(factor=0.5, shift=10, latent_shift=0.1, computed=5),
+    "varying": Behaviour(factor=0.5, computed=lambda prompt: {"a": 7}.get(prompt, 4)),
     "idle": Behaviour(engages=False),
     "moody": Behaviour(engages=lambda prompt: prompt == "a"),
     "failing": Behaviour(fails="out of luck"),
@@ -64,6 +65,7 @@ def specs() -> list[AcceleratorSpec]:
 
     return [
         spec("fast", claims=frozenset({"blocks"})),
+        spec("varying", claims=frozenset({"blocks"})),
         spec("idle", claims=frozenset({"blocks"})),
         spec("moody"),
         spec("failing"),
@@ -148,8 +150,9 @@ def _record(pipe: ScriptedPipe, item: Any) -> Any:
     behaviour = BEHAVIOURS[item.spec.name]
     engaged = behaviour.engages(pipe.prompt) if callable(behaviour.engages) else behaviour.engages
     stats = dict(behaviour.stats)
-    if behaviour.computed is not None:
-        stats["cond"] = {"computed": behaviour.computed, "steps": pipe.context.steps}
+    computed = behaviour.computed(pipe.prompt) if callable(behaviour.computed) else behaviour.computed
+    if computed is not None:
+        stats["cond"] = {"computed": computed, "steps": pipe.context.steps}
     record = {
         "name": item.spec.name,
         "options": item.options,

@@ -87,6 +87,12 @@ def test_a_control_has_as_many_plain_steps_as_the_cache_computed():
     assert len(control.samples) == 4
 
 
+def test_a_control_has_the_middle_number_of_steps_over_all_prompts():
+    """On the first prompt alone it would be 7."""
+    result = measure(["varying"], controls=True, prompts=("a", "b", "c"))
+    assert result.arms[2].planned.arm.label == "none@4"
+
+
 def test_no_control_twice_and_none_where_all_steps_were_computed():
     asked = measure(["fast", "none@5"], controls=True)
     assert [arm.planned.arm.label for arm in asked.arms] == ["none", "fast", "none@5"]

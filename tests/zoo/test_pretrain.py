@@ -243,3 +243,10 @@ def test_psnr_and_grid():
     assert psnr(black, grey) == pytest.approx(20.0)
     sheet = grid(np.arange(3, dtype=np.uint8).repeat(12).reshape(3, 2, 2, 3), columns=2, gap=1)
     assert sheet.shape == (5, 5, 3) and sheet[3, 0, 0] == 2 and sheet[2, 0, 0] == 128
+
+
+def test_assembling_over_somebodys_files_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years")
+    with pytest.raises(InputError, match="holds other files, which would be replaced"):
+        assemble(AssembleConfig(), tmp_path)
+    assert (tmp_path / "thesis.txt").exists()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastdiffusers.errors import InputError
-from fastdiffusers.files import atomic_write, cache_dir, sha256_file
+from fastdiffusers.files import atomic_write, cache_dir, refuse_foreign_folder, sha256_file
 from fastdiffusers.zoo.emoji.captions import clashing_colours
 from fastdiffusers.zoo.emoji.concepts import Concept, select
 from fastdiffusers.zoo.emoji.render import check_renderer, render_all, svg_of
@@ -58,10 +58,7 @@ def build(
         raise InputError(f"size is {size}; valid are 16 to 512 pixels")
     sources = SOURCES if sources is None else sources
     folder = default_folder(size) if folder is None else Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "card.json").is_file():
-        raise InputError(
-            f"{str(folder)!r} holds other files, which the build would replace; name a new or empty folder"
-        )
+    refuse_foreign_folder(folder, "card.json")
     check_renderer()
     captions = next((source for source in sources if source.style is None), None)
     if captions is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdiffusers.errors import InputError
-from fastdiffusers.files import atomic_write
+from fastdiffusers.files import atomic_write, refuse_foreign_folder
 from fastdiffusers.models.info import CARD
 from fastdiffusers.pipelines.layout import INDEX, write_json
 from fastdiffusers.training.recipe import key, load_recipe
@@ -61,6 +61,7 @@ def assemble(config: AssembleConfig, folder: Path, dry_run: bool = False) -> dic
         "text_encoder_2": "guidance",
         "tokenizer_2": "guidance",
     }
+    refuse_foreign_folder(folder, CARD)
     parts = {part: trained(getattr(config, stage), stage, part) for part, stage in origin.items()}
     if not dry_run:
         with atomic_write(folder) as temporary:
