@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,9 +113,19 @@ def _train(stage: str, config: TrainerConfig, folder: Path, resume: str) -> dict
     try:
         figures = train(TASKS[stage], config, folder, resume)
     except trainer.Interrupted as stopped:
-        again = shlex.join(["fastdiff", *(word for word in sys.argv[1:] if word not in ("--resume", "never"))])
-        raise Interrupted(f"{stopped}: {again}") from None
+        raise Interrupted(f"{stopped}: {shlex.join(['fastdiff', *without_resume(sys.argv[1:])])}") from None
     return {**figures, "out": str(folder)}
+
+
+def without_resume(words: Iterable[str]) -> list[str]:
+    """The words that were typed less ``--resume`` and its value: a training goes on unless it is told not to."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word == "--resume":
+            next(rest, None)
+        elif not word.startswith("--resume="):
+            kept.append(word)
+    return kept
 
 
 def _assemble(words: list[str], out: Path | None, dry_run: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from safetensors.paddle import save_file
 from fastdiffusers.errors import WeightsError
 
 FORMAT = 1
+KEYS: dict[str, Any] = {"step": int, "skipped": int, "bad_steps": int, "seconds": (int, float), "recipe": dict}
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -75,16 +76,24 @@ def finish(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     return final
 
 
+def damaged(path: Path, why: object) -> WeightsError:
+    """What to raise for a checkpoint that cannot be gone on from."""
+    return WeightsError(f"checkpoint {str(path)!r} is damaged ({why}); remove it to go on from an older one")
+
+
 def read_state(path: Path) -> dict[str, Any]:
-    """The parsed ``state.json``."""
+    """The parsed ``state.json``, in which every key of `KEYS` is of its type."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"checkpoint {str(path)!r} is damaged ({error}); remove it to go on from an older one"
-        ) from None
+        raise damaged(path, error) from None
+    if not isinstance(state, dict):
+        raise damaged(path, "state.json holds no JSON object")
     if state.get("format") != FORMAT:
         raise WeightsError(f"checkpoint {str(path)!r} has format {state.get('format')!r}; this version reads {FORMAT}")
+    for name, kind in KEYS.items():
+        if not isinstance(state.get(name), kind):
+            raise damaged(path, f"state.json has no valid {name!r}")
     return state
 
 
@@ -99,7 +108,5 @@ def read_tensors(path: Path, prefix: str, names: set[str] | None = None) -> dict
                     if head == prefix and (names is None or name.partition("/")[2] in names or name in names):
                         found[name] = reader.get_tensor(key)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"checkpoint {str(path)!r} is damaged ({error}); remove it to go on from an older one"
-        ) from None
+        raise damaged(path, error) from None
     return found

@@ -9,6 +9,7 @@ is shared as well. A gang of one does the same without a file.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,8 @@ class WorkerLost(UserError):
 class Gang:
     """Rank ``rank`` of ``size`` workers over the same named parameters.
 
-    ``alive`` is asked about once a second while waiting; a False ends the wait with `WorkerLost`.
+    ``alive`` is asked about once a second while waiting; a False ends the wait with `WorkerLost`. Rank 0 makes the
+    file: `OSError` if there is no room for it.
     """
 
     def __init__(
@@ -55,10 +57,11 @@ class Gang:
         if size > 1:
             if path is None:
                 raise ValueError("a gang of several needs a file")
-            mode = "w+" if rank == 0 else "r+"
             head = 8 * size * (1 + SCALARS)
             shape = (head + 4 * total * (1 + size),)
-            memory = np.memmap(path, dtype=np.uint8, mode=mode, shape=shape)
+            if rank == 0:
+                _allocate(path, shape[0])
+            memory = np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
             self._arrived = memory[: 8 * size].view(np.int64)
             self._scalars = memory[8 * size : head].view(np.float64).reshape(size, SCALARS)
             self._weights = memory[head : head + 4 * total].view(np.float32)
@@ -136,6 +139,19 @@ class Gang:
     def fetch(self, name: str) -> np.ndarray:
         """What the owner of ``name`` published: float32 of the parameter's shape (a copy)."""
         return self._weights[self._slices[name]].reshape(self._shapes[name]).copy()
+
+
+def _allocate(path: Path, size: int) -> None:
+    """A file of zeros that has all its room already: a full memory would kill us at some later write (SIGBUS)."""
+    try:
+        with open(path, "wb") as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                stream.truncate(size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def owners(costs: Mapping[str, float], size: int) -> dict[str, int]:

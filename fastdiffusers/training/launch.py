@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paddle
 
-from fastdiffusers.errors import PluginError
+from fastdiffusers.errors import InputError, PluginError
 from fastdiffusers.training.gang import Gang
 from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict
+from fastdiffusers.training.reserve import reserved
 from fastdiffusers.training.task import ParameterGroup, Task
 from fastdiffusers.training.trainer import Trainer
 
 SECONDS_TO_END = 10.0
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -48,29 +52,35 @@ def load_task(target: str) -> type[Task]:
 def build(target: str, recipe: dict[str, Any]) -> tuple[Task, list[ParameterGroup]]:
     """The task and its parameters, the same bits in every process."""
     cls = load_task(target)
-    task = cls(build_config(cls.Config, recipe))
+    config = build_config(cls.Config, recipe)
+    if config.workers > config.batch:
+        raise InputError(
+            f"recipe key 'workers' is {config.workers}; valid is at most {config.batch}, the examples of a batch"
+        )
+    task = cls(config)
     paddle.seed(task.config.seed)
     return task, task.build()
 
 
 def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto") -> dict[str, Any]:
-    """Train the task named ``target`` by ``config`` in ``folder``; returns the figures that it exports with."""
+    """Train the task named ``target`` by ``config`` in ``folder``; returns the figures that it exports with.
+
+    Raises `InputError` for a folder that cannot be written or in which another training runs.
+    """
     recipe = config_to_dict(config)
-    task, groups = build(target, recipe)
-    if config.workers == 1:
-        return Trainer(task, groups, folder).run(resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else folder
-    path = memory / f"fastdiff-{uuid.uuid4().hex}"
-    others: list[subprocess.Popen[bytes]] = []
-    try:
-        gang = _gang(groups, 0, config.workers, path, lambda: all(other.poll() is None for other in others))
-        for rank in range(1, config.workers):
-            others.append(_start(Job(target, recipe, str(folder), resume, str(path), rank, os.getpid())))
-        return Trainer(task, groups, folder, gang).run(resume)
-    finally:
-        path.unlink(missing_ok=True)
-        _end(others)
+    with reserved(folder):
+        task, groups = build(target, recipe)
+        if config.workers == 1:
+            return Trainer(task, groups, folder).run(resume)
+        others: list[subprocess.Popen[bytes]] = []
+        gang, path = _lead(groups, config.workers, folder, lambda: all(other.poll() is None for other in others))
+        try:
+            for rank in range(1, config.workers):
+                others.append(_start(Job(target, recipe, str(folder), resume, str(path), rank, os.getpid())))
+            return Trainer(task, groups, folder, gang).run(resume)
+        finally:
+            path.unlink(missing_ok=True)
+            _end(others)
 
 
 def work(job: Job) -> None:
@@ -93,7 +103,21 @@ def _end(workers: list[subprocess.Popen[bytes]]) -> None:
             worker.wait()
 
 
-def _gang(groups: list[ParameterGroup], rank: int, size: int, path: Path, alive: Any) -> Gang:
+def _lead(groups: list[ParameterGroup], size: int, folder: Path, alive: Callable[[], bool]) -> tuple[Gang, Path]:
+    """The first worker and the gang's file: in memory where that has room (a container may give it little)."""
+    name = f"fastdiff-{uuid.uuid4().hex}"
+    with contextlib.suppress(OSError):
+        return _gang(groups, 0, size, SHARED_MEMORY / name, alive), SHARED_MEMORY / name
+    try:
+        return _gang(groups, 0, size, folder / name, alive), folder / name
+    except OSError as error:
+        raise InputError(
+            f"cannot write what {size} workers share, neither in {str(SHARED_MEMORY)!r} nor in {str(folder)!r}: "
+            f"{error.strerror or error}; make room or use workers=1"
+        ) from None
+
+
+def _gang(groups: list[ParameterGroup], rank: int, size: int, path: Path, alive: Callable[[], bool]) -> Gang:
     parameters = {name: value for group in groups for name, value in group.parameters.items()}
     return Gang(parameters, rank, size, path, alive)
 

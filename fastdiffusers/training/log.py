@@ -24,11 +24,11 @@ class TrainingLog:
         self.steps, self.batch, self.every, self.quiet = steps, batch, every, quiet
         self.path = folder / "log.jsonl"
         self._title = title
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, int]] = {}  # total and how many steps had this metric
         self._count = 0
         self._console = Console(file=sys.stderr, highlight=False)
         self._progress: Progress | None = None
-        self._began = self._last = time.monotonic()
+        self._began = self._last = self._added = time.monotonic()
         self._first_step: int | None = None
 
     def __enter__(self) -> TrainingLog:
@@ -53,18 +53,19 @@ class TrainingLog:
             self._progress.stop()
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take in the metrics of step ``step`` (from 0)."""
+        """Take in the metrics of step ``step`` (from 0); none of a step that was skipped."""
         if self.quiet:
             return
         if self._first_step is None:
             self._first_step = step
         for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value, count + 1
         self._count += 1
         if (step + 1) % self.every == 0 or step + 1 == self.steps:
             now = time.monotonic()
             speed = self._count * self.batch / max(1e-9, now - self._last)
-            figures = {name: total / self._count for name, total in self._sums.items()}
+            figures = {name: total / count for name, (total, count) in self._sums.items()}
             left = (self.steps - step - 1) * (now - self._began) / (step + 1 - self._first_step)
             self.event("train", step=step + 1, samples_per_s=round(speed, 2), eta_s=round(left), **figures)
             self._sums, self._count, self._last = {}, 0, now
@@ -75,6 +76,7 @@ class TrainingLog:
             )
         if self._progress is not None:
             self._progress.update(self._bar, completed=step + 1)
+        self._added = time.monotonic()
 
     def say(self, line: str, figures: str | None = None) -> None:
         """A line for people; on a terminal ``figures`` goes beside the bar instead."""
@@ -96,5 +98,6 @@ class TrainingLog:
 
     def skip_time(self) -> None:
         """Leave out the time since the last call of `add` (pictures, checkpoints) from the speed of the next line."""
-        self._last = time.monotonic()
-        self._sums, self._count = {}, 0
+        now = time.monotonic()
+        self._last += now - self._added
+        self._added = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -127,8 +128,9 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string
             value = float(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind or (kind is float and value != value):
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+        with contextlib.suppress(OverflowError):
+            value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a word"}
         raise InputError(f"recipe key {name!r} is {value!r}; valid is {words.get(kind, str(kind))}")
     return value

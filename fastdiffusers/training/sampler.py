@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastdiffusers.errors import InputError
+
 
 class EpochSampler:
     """Every epoch sees every example once, in its own order.
@@ -12,6 +14,8 @@ class EpochSampler:
     """
 
     def __init__(self, examples: int, seed: int) -> None:
+        if examples < 1:
+            raise InputError(f"there are {examples} examples to train on; at least 1 is needed")
         self.examples = examples
         self.seed = seed
         self._epoch = -1

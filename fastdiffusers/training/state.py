@@ -18,6 +18,8 @@ from fastdiffusers.training.recipe import TrainerConfig
 from fastdiffusers.training.schedule import learning_rate
 from fastdiffusers.training.task import ParameterGroup
 
+KINDS = ("first", "second", "count")  # what AdamW keeps of a parameter
+
 
 class TrainingState:
     """Optimisers and moving average of the parameters that this worker owns."""
@@ -79,15 +81,30 @@ class TrainingState:
         return result
 
     def load(self, path: Path) -> None:
-        """Take weights, average and moments from a checkpoint, made by any number of workers."""
+        """Take weights, average and moments from a checkpoint, made by any number of workers.
+
+        Raises `WeightsError` if a part of it is missing.
+        """
         owned = set(self.owned)
         weights = checkpoint.read_tensors(path, "weight")
+        average = checkpoint.read_tensors(path, "average", owned)
+        adamw = checkpoint.read_tensors(path, "adamw", owned)
+        counted = {
+            f"{kind}/{name.removeprefix('count/')}" for name in adamw if name.startswith("count/") for kind in KINDS
+        }
+        for kind, needed, found in (
+            ("weight", self.parameters.keys(), weights.keys()),
+            ("average", owned, average.keys()),
+            ("adamw", counted | adamw.keys(), counted & adamw.keys()),
+        ):
+            if missing := sorted(needed - found):
+                raise checkpoint.damaged(path, f"{len(missing)} tensors are missing, as '{kind}/{missing[0]}'")
         with paddle.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.set_value(weights[name])
-        self.ema.load(checkpoint.read_tensors(path, "average", owned))
+        self.ema.load(average)
         self.muon.load(checkpoint.read_tensors(path, "muon", owned))
-        self.adamw.load(checkpoint.read_tensors(path, "adamw", owned))
+        self.adamw.load(adamw)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

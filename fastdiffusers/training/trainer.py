@@ -161,6 +161,11 @@ class Trainer:
             return
         state = checkpoint.read_state(found[-1])
         check_same_recipe(state["recipe"], config_to_dict(self.config), found[-1])
+        if state["step"] > self.config.steps:
+            raise InputError(
+                f"recipe key 'steps' is {self.config.steps}, but the checkpoint {str(found[-1])!r} has made "
+                f"{state['step']}; valid is at least {state['step']}, or use another --out, or --resume never"
+            )
         self.step_index, self.skipped = state["step"], state["skipped"]
         self.bad_steps, self.seconds = state["bad_steps"], state["seconds"]
         self.state.load(found[-1])
@@ -187,8 +192,8 @@ class Trainer:
                 figures = dict(self.task.export(self.folder))
                 figures["training"] = {
                     "task": self.title,
-                    "steps": self.config.steps,
-                    "samples": self.config.steps * self.config.batch,
+                    "steps": self.step_index,
+                    "samples": self.step_index * self.config.batch,
                     "minutes": round(self.seconds / 60, 2),
                     "skipped_steps": self.skipped,
                     "workers": self.gang.size,

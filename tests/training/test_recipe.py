@@ -39,8 +39,11 @@ def test_single_words_lists_and_nothing():
         ("steps=1.5", r"^recipe key 'steps' is 1.5; valid is a whole number$"),
         ("steps=true", r"^recipe key 'steps' is True; valid is a whole number$"),
         ("muon=1", r"^recipe key 'muon' is 1; valid is true or false$"),
-        ("lr=fast", r"^recipe key 'lr' is 'fast'; valid is a number$"),
-        ("lr=nan", r"^recipe key 'lr' is nan; valid is a number$"),
+        ("lr=fast", r"^recipe key 'lr' is 'fast'; valid is a finite number$"),
+        ("lr=nan", r"^recipe key 'lr' is nan; valid is a finite number$"),
+        ("lr=.inf", r"^recipe key 'lr' is inf; valid is a finite number$"),
+        ("lr=1e999", r"^recipe key 'lr' is inf; valid is a finite number$"),
+        (f"lr=1{'0' * 400}", r"^recipe key 'lr' is 10+; valid is a finite number$"),
         ("lr=-1", r"^recipe key 'lr' is -1.0; valid is at least 0.0$"),
         ("limit=3", r"^recipe key 'limit' is 3.0; valid is at most 2.0$"),
         ("schedule=step", r"'step'; valid: constant, cosine, linear$"),
@@ -78,6 +81,11 @@ def test_the_order_depends_on_the_position_alone():
     assert late.rows(25, 9).tolist() == whole[25:34].tolist()
     assert late.rows(3, 5).tolist() == whole[3:8].tolist()
     assert EpochSampler(7, seed=2).rows(0, 40).tolist() != whole.tolist()
+
+
+def test_nothing_to_train_on_is_said_in_words():
+    with pytest.raises(InputError, match=r"^there are 0 examples to train on; at least 1 is needed$"):
+        EpochSampler(0, seed=0)
 
 
 def test_every_step_and_worker_has_a_generator_of_its_own():

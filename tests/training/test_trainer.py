@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 from tiny_task import TARGET, TinyConfig, TinyTask
 
 from fastdiffusers.errors import InputError, NumericalError, WeightsError
@@ -223,6 +224,42 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         train(TARGET, recipe("steps=30"), tmp_path)
     (newest / "state.json").unlink()
     assert train(TARGET, recipe("steps=30"), tmp_path)["training"]["steps"] == 30
+
+
+def test_a_checkpoint_beyond_the_last_step_is_refused(tmp_path):
+    train(TARGET, recipe(), tmp_path)
+    with pytest.raises(
+        InputError, match=r"^recipe key 'steps' is 12, but .*step-00000024' has made 24; valid is at le"
+    ):
+        train(TARGET, recipe("steps=12"), tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text())["training"]["steps"] == 24
+    train(TARGET, recipe("steps=12"), tmp_path, resume="never")
+    assert json.loads((tmp_path / "result.json").read_text())["training"]["samples"] == 144
+
+
+@pytest.mark.parametrize("lost", ["part-0.safetensors", "outer.bias", "average/inner.weight", "second/outer.bias"])
+def test_a_checkpoint_that_lacks_something_is_named(tmp_path, lost):
+    train(TARGET, recipe("steps=2"), tmp_path)
+    newest = checkpoint.checkpoints(tmp_path / "checkpoints")[-1]
+    part = newest / "part-0.safetensors"
+    tensors = load_file(part)
+    part.unlink()
+    if lost != part.name:
+        save_file({name: value for name, value in tensors.items() if lost not in name}, part)
+    with pytest.raises(WeightsError, match=r"is damaged \(\d+ tensors are missing, as '.*'\); remove it to go on"):
+        train(TARGET, recipe("steps=3"), tmp_path)
+
+
+@pytest.mark.parametrize("change", [None, [], {"step": None}, {"step": "2"}, {"seconds": None}, {"recipe": []}])
+def test_a_state_file_that_is_no_state_is_named(tmp_path, change):
+    folder = checkpoint.checkpoint_path(tmp_path, 2)
+    folder.mkdir()
+    state = {"format": 1, "step": 2, "skipped": 0, "bad_steps": 0, "seconds": 1.5, "recipe": {}}
+    (folder / "state.json").write_text(json.dumps(state))
+    assert checkpoint.read_state(folder) == state
+    (folder / "state.json").write_text(json.dumps({**state, **change} if isinstance(change, dict) else change))
+    with pytest.raises(WeightsError, match=r"is damaged \(state.json .*\); remove it to go on from an older one"):
+        checkpoint.read_state(folder)
 
 
 def test_an_unfinished_checkpoint_does_not_count(tmp_path):

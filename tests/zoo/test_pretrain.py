@@ -1,6 +1,7 @@
 """The stages of the embedded model, tiny, on the packaged sample: each from the one before, and the result draws."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastdiffusers.zoo.pretrain import TASKS, latents
 from fastdiffusers.zoo.pretrain.assemble import AssembleConfig, assemble
 from fastdiffusers.zoo.pretrain.augment import augmented, random_ground
 from fastdiffusers.zoo.pretrain.captions import GROUNDS, CaptionSource, build_tokenizers
+from fastdiffusers.zoo.pretrain.dataset import stored_size
 from fastdiffusers.zoo.pretrain.drawing import euler, recognised
 from fastdiffusers.zoo.pretrain.pictures import grid, psnr
 from fastdiffusers.zoo.pretrain.places import RECIPES, recipe_file
@@ -132,6 +134,58 @@ def test_recipes_by_name_and_by_file(tmp_path):
 def test_a_size_that_does_not_halve_is_refused():
     with pytest.raises(InputError, match="recipe key 'size' is 40; valid are multiples of 16"):
         build(TASKS["vae"], {"data": str(SAMPLE), "size": 40, "norm_num_groups": 16})
+
+
+def altered(folder: Path, **values: object) -> Path:
+    """A copy of the sample whose index lines all have ``values``, without its card."""
+    shutil.copytree(SAMPLE, folder)
+    (folder / "card.json").unlink(missing_ok=True)
+    lines = [{**json.loads(line), **values} for line in (folder / "index.jsonl").read_text().splitlines()]
+    (folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "lacking"),
+    [
+        ("vae", {"split": "held-out"}, "train pictures"),
+        ("vae", {"split": "train"}, "held-out pictures"),
+        ("text", {"split": "held-out"}, "train pictures of the core list"),
+        ("text", {"core": False}, "train pictures of the core list"),
+    ],
+)
+def test_a_split_without_pictures_is_said_before_the_training(tmp_path, stage, values, lacking):
+    data = altered(tmp_path / "data", **values)
+    with pytest.raises(InputError, match=f"^no {lacking} in '.*'; build them with `fastdiff data emoji`$"):
+        build(TASKS[stage], {"data": str(data), "size": 32})
+
+
+def test_the_stored_size_is_that_of_the_pictures(tmp_path):
+    data = altered(tmp_path / "data")
+    assert stored_size(data) == 64
+    (data / "card.json").write_text("{}")
+    task, _ = build(TASKS["vae"], config_to_dict(config_of("vae", *VAE, f"data={data}")))
+    assert task.data.size == 64
+    np.save(data / "images.npy", np.zeros((2, 40, 40, 4), np.uint8))
+    assert stored_size(data) == 40
+
+
+def test_cached_latents_belong_to_their_pictures_and_a_damaged_cache_is_made_again(stages, tmp_path, monkeypatch):
+    from fastdiffusers.models.autoencoder_kl import AutoencoderKL
+    from fastdiffusers.weights import load_layer
+
+    monkeypatch.setenv("FASTDIFFUSERS_HOME", str(tmp_path))
+    monkeypatch.setattr(latents, "GROUNDS", (None, "blue"))
+    vae = load_layer(AutoencoderKL, stages / "vae" / "vae")
+    data = EmojiDataset(SAMPLE, size=32)
+    first = latents.encode_all(vae, data, stages / "vae" / "vae")
+    (file,) = (tmp_path / "latents").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    np.testing.assert_array_equal(latents.encode_all(vae, data, stages / "vae" / "vae"), first)
+    assert file.read_bytes() == whole
+    data._pixels = np.zeros_like(data._pixels)
+    assert np.abs(latents.encode_all(vae, data, stages / "vae" / "vae") - first).max() > 0
 
 
 def test_velocity_target_and_mixture_belong_together(stages):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fastdiffusers.zoo.emoji import SAMPLE
 from fastdiffusers_cli.app import app
+from fastdiffusers_cli.pretrain import without_resume
 
 TINY = ["size=32", "block_out_channels=[8, 8, 8, 8]", "norm_num_groups=4", "latent_channels=4", "workers=1", "batch=4"]
 
@@ -69,6 +70,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert said[-1].startswith("interrupted: stopped after step ")
     assert "the same command goes on from there: fastdiff pretrain vae --data" in said[-1]
     assert list((tmp_path / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize("asked", [[], ["--resume", "auto"], ["--resume", "never"], ["--resume=never"]])
+def test_the_command_that_goes_on_deletes_nothing(asked):
+    words = ["pretrain", "vae", "--data", "never", *asked, "steps=5"]
+    assert without_resume(words) == ["pretrain", "vae", "--data", "never", "steps=5"]
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,10 @@ from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
 from fastdiffusers.training.recipe import TrainerConfig, key
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 from fastdiffusers.weights import load_layer, save_layer
-from fastdiffusers.zoo.emoji import EmojiDataset, default_folder
+from fastdiffusers.zoo.emoji import default_folder
 from fastdiffusers.zoo.pretrain import drawing, latents
 from fastdiffusers.zoo.pretrain.captions import GROUNDS, CaptionSource, build_tokenizers
+from fastdiffusers.zoo.pretrain.dataset import open_pictures
 from fastdiffusers.zoo.pretrain.pictures import grid, to_uint8
 from fastdiffusers.zoo.pretrain.places import trained
 from fastdiffusers.zoo.pretrain.select import muon_names
@@ -108,7 +109,7 @@ class FluxTask(Task):
         self.text_encoder = load_layer(CLIPTextModel, trained(config.text, "text", "text_encoder"))
         self.tokenizer = CLIPTokenizer.from_folder(trained(config.text, "text", "tokenizer"))
         self.size = int(self.vae.config.sample_size)
-        self.data = EmojiDataset(folder, size=self.size, split="train", core_only=config.core_only)
+        self.data = open_pictures(folder, self.size, core_only=config.core_only)
         self.source = CaptionSource(self.data, config.coloured)
         self.latents = latents.encode_all(self.vae, self.data, vae_folder)
         self.prompts = drawing.example_prompts(self.data)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import paddle
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fastdiffusers.files import atomic_write, cache_dir, sha256_file
@@ -42,11 +44,12 @@ def encode_all(vae: AutoencoderKL, data: EmojiDataset, vae_folder: Path) -> np.n
     Read from the cache when the same autoencoder has encoded the same pictures before.
     """
     parts = [*map(sha256_file, weight_files(vae_folder)), str(vae.config.shift_factor), str(vae.config.scaling_factor)]
-    parts += [str(data.size), *(f"{entry['style']} {entry['hexcode']}" for entry in data.entries)]
+    parts += [str(data.size), *(f"{entry['style']} {entry['hexcode']}" for entry in data.entries), pixel_hash(data)]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     path = cache_dir() / "latents" / f"emoji-{data.size}-{name}.safetensors"
     if path.is_file():
-        return load_file(path)["latents"]
+        with suppress(OSError, KeyError, SafetensorError):  # damaged: encode again
+            return load_file(path)["latents"]
     result = []
     with paddle.no_grad():
         for ground in GROUNDS:
@@ -60,6 +63,15 @@ def encode_all(vae: AutoencoderKL, data: EmojiDataset, vae_folder: Path) -> np.n
     with atomic_write(path) as temporary:
         save_file({"latents": latents}, temporary)
     return latents
+
+
+def pixel_hash(data: EmojiDataset) -> str:
+    """SHA-256 of all pictures: on white and on black, which together tell colour and opacity."""
+    digest = hashlib.sha256()
+    for i in range(len(data)):
+        for ground in ("white", "black"):
+            digest.update(data.image(i, ground).tobytes())
+    return digest.hexdigest()
 
 
 def decode(vae: AutoencoderKL, tokens: np.ndarray, size: int) -> np.ndarray:

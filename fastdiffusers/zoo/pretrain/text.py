@@ -24,8 +24,9 @@ from fastdiffusers.models.clip_text import CLIPTextModel
 from fastdiffusers.training.recipe import TrainerConfig, key
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 from fastdiffusers.weights import save_layer
-from fastdiffusers.zoo.emoji import Caption, EmojiDataset, default_folder
+from fastdiffusers.zoo.emoji import Caption, default_folder
 from fastdiffusers.zoo.pretrain.captions import CLIP_LENGTH, CaptionSource, build_tokenizers
+from fastdiffusers.zoo.pretrain.dataset import open_pictures
 from fastdiffusers.zoo.pretrain.select import muon_names
 
 LARGEST_SCALE = 50.0
@@ -73,7 +74,7 @@ class TextTask(Task):
     def build(self) -> list[ParameterGroup]:
         config = self.config
         folder = Path(config.data) if config.data else default_folder()
-        self.data = EmojiDataset(folder, size=config.size, split="train", core_only=config.core_only)
+        self.data = open_pictures(folder, config.size, core_only=config.core_only)
         self.source = CaptionSource(self.data, config.coloured)
         self.tokenizer, self.tokenizer_2 = build_tokenizers(self.source)
         self.text = CLIPTextModel(

@@ -16,9 +16,9 @@ from fastdiffusers.models.autoencoder_kl import AutoencoderKL
 from fastdiffusers.training.recipe import TrainerConfig, key
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 from fastdiffusers.weights import save_layer
-from fastdiffusers.weights.layout import read_json
-from fastdiffusers.zoo.emoji import EmojiDataset, default_folder
+from fastdiffusers.zoo.emoji import default_folder
 from fastdiffusers.zoo.pretrain.augment import augmented
+from fastdiffusers.zoo.pretrain.dataset import open_pictures, stored_size
 from fastdiffusers.zoo.pretrain.pictures import grid, psnr, to_uint8
 from fastdiffusers.zoo.pretrain.select import muon_names
 
@@ -51,9 +51,8 @@ class VaeTask(Task):
     def build(self) -> list[ParameterGroup]:
         config = self.config
         folder = Path(config.data) if config.data else default_folder()
-        stored = int(read_json(folder / "card.json")["size"]) if (folder / "card.json").is_file() else 128
-        self.data = EmojiDataset(folder, size=stored, split="train")
-        self.held_out = EmojiDataset(folder, size=config.size, split="held-out")
+        self.held_out = open_pictures(folder, config.size, "held-out")
+        self.data = open_pictures(folder, stored_size(folder))
         levels = len(config.block_out_channels)
         if config.size % 2**levels:
             raise InputError(

@@ -1,0 +1,51 @@
+"""What a line of log.jsonl says of the steps since the last one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastdiffusers.training import log as module
+from fastdiffusers.training.log import TrainingLog
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_skipped_step_has_no_part_in_the_means(tmp_path, clock):
+    with TrainingLog(tmp_path, "tiny", 4, 1, 4) as log:
+        for step, metrics in enumerate(({"loss": 2.0}, {}, {"loss": 4.0, "lr": 0.5}, {})):
+            clock.now += 1
+            log.add(step, metrics)
+    (line,) = lines(tmp_path)
+    assert (line["loss"], line["lr"], line["samples_per_s"]) == (3.0, 0.5, 1.0)
+
+
+def test_left_out_time_leaves_the_metrics_and_the_speed_of_the_steps(tmp_path, clock):
+    with TrainingLog(tmp_path, "tiny", 8, 10, 4) as log:
+        for step in range(8):
+            clock.now += 2
+            log.add(step, {"loss": float(step)})
+            if step in (1, 3):
+                clock.now += 100  # a checkpoint
+                log.skip_time()
+    assert [line["loss"] for line in lines(tmp_path)] == [1.5, 5.5]
+    assert [line["samples_per_s"] for line in lines(tmp_path)] == [5.0, 5.0]
