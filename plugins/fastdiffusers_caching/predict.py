@@ -22,8 +22,8 @@ def predict_teacache(config: TeaCacheConfig, info: ModelInfo, setting: Setting) 
     steps = setting.steps if setting.strength is None else math.ceil(setting.steps * setting.strength)
     if steps < FEWEST_STEPS and not config.force:
         raise PlanError(
-            f"teacache at {steps} steps gains little (at best 1.33x published at 4) and shows: use at least "
-            f"{FEWEST_STEPS} steps, or force=true"
+            f"teacache at {steps} steps gains little (at best 1.33x published at 4) and the loss is visible: use "
+            f"at least {FEWEST_STEPS} steps, or force=true"
         )
     polynomial = choose(config.coefficients, info)
     if config.threshold == 0:
