@@ -14,13 +14,14 @@ GIB = 1 << 30
 def free_bytes() -> int | None:
     """Memory that a new allocation may use: of the GPU Paddle computes on, else of this machine and its cgroup.
 
-    None where nothing says (no /proc).
+    Of a GPU it is what Paddle itself has not allocated; other processes' share cannot be asked for through Paddle. None
+    where nothing says (no /proc).
     """
     import paddle
 
     if paddle.get_device().startswith("gpu"):
-        free, _ = paddle.device.cuda.mem_get_info() if hasattr(paddle.device.cuda, "mem_get_info") else (None, None)
-        return free
+        total = paddle.device.cuda.get_device_properties().total_memory
+        return int(total) - int(paddle.device.cuda.memory_allocated())
     available = None
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():

@@ -42,11 +42,11 @@ def linear_weights(layer: nn.Layer) -> set[str]:
     }
 
 
-def load_layer(cls: type[L], folder: str | Path, dtype: str = "float32", variant: str | None = None) -> L:
+def load_layer(cls: type[L], folder: str | Path, dtype: str = "float32") -> L:
     """Build ``cls`` from ``folder``'s config.json and fill it with the folder's weights, computed in ``dtype``."""
     folder = Path(folder)
     config = cls.Config.from_dict(read_config(folder))
-    files = weight_files(folder, variant)
+    files = weight_files(folder)
     layer = build_lazy(cls, config)
     load_state(layer, files, dtype, rename=getattr(cls, "rename", None))
     layer.eval()

@@ -35,19 +35,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(scheduler if scheduler.exists() else folder / "config.json")
 
 
-def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of one part of a model, in order: a single file, or the shards that its index names.
 
-    ``variant`` is diffusers' infix ("fp16" → ``diffusion_pytorch_model.fp16.safetensors``). Errors: no weights, a
-    pickle in their place, a shard that the index names and the folder lacks.
+    Errors: no weights, a pickle in their place, a shard that the index names and the folder lacks.
     """
     folder = Path(folder)
-    infix = f".{variant}" if variant else ""
     for name in WEIGHT_NAMES:
-        single = folder / f"{name}{infix}.safetensors"
+        single = folder / f"{name}.safetensors"
         if single.is_file():
             return [single]
-        index = folder / f"{name}.safetensors.index{infix}.json"
+        index = folder / f"{name}.safetensors.index.json"
         if index.is_file():
             return _shards(folder, index)
     if not folder.is_dir():
@@ -58,8 +56,8 @@ def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
             f"{str(folder / pickles[0])!r} is a pickle, which can run code when opened; convert it to safetensors"
         )
     raise WeightsError(
-        f"no weights in {str(folder)!r}; expected {WEIGHT_NAMES[0]}{infix}.safetensors or "
-        f"{WEIGHT_NAMES[1]}{infix}.safetensors, or shards with their index"
+        f"no weights in {str(folder)!r}; expected {WEIGHT_NAMES[0]}.safetensors or "
+        f"{WEIGHT_NAMES[1]}.safetensors, or shards with their index"
     )
 
 

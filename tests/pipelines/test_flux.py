@@ -139,13 +139,6 @@ def test_a_picture_of_no_numbers_is_reported(dev):
         bias.set_value(before)
 
 
-def test_the_memory_estimate_counts_attention_scores():
-    from fastdiffusers.pipelines.memory import activation_bytes
-
-    small, large = (activation_bytes(1, 8, 8, n, 24, 128, 128, "float32") for n in (1024, 4096))
-    assert large > 2 * 24 * 4096**2 * 4 > 4 * small / 2
-
-
 def test_numpy_integers_are_integers(dev):
     out = dev("a cat", height=np.int64(32), width=np.int32(32), num_inference_steps=1, seed=0)
     assert out.images[0].size == (32, 32)

@@ -139,6 +139,25 @@ def test_the_hash_changes_with_any_deciding_file_and_with_no_other(model):
     assert describe(model).sha256 != before
 
 
+def test_hashes_of_large_files_are_remembered_until_they_change(model, monkeypatch, tmp_path):
+    from fastdiffusers.models import info
+
+    monkeypatch.setenv("FASTDIFFUSERS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(info, "_REMEMBERED_FROM", 100_000)
+    read = []
+    monkeypatch.setattr(info, "sha256_file", lambda path, real=info.sha256_file: read.append(path.name) or real(path))
+    first = describe(model).sha256
+    assert NAME in read
+    read.clear()
+    assert describe(model).sha256 == first and NAME not in read
+    file = model / "transformer" / NAME
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(1, 1))
+    assert describe(model).sha256 != first
+
+
 def test_description_counts_parameters_and_tokens():
     info = describe(GOLDEN)
     layer = load_layer(FluxTransformer2DModel, GOLDEN / "transformer")
