@@ -12,6 +12,7 @@ from fastdiffusers.zoo.emoji.captions import (
     CaptionSampler,
     background_colour,
     clashing_colours,
+    held_out_pair,
     pieces,
     vocabulary,
 )
@@ -68,8 +69,34 @@ def test_varied_captions_mention_half_of_the_colours():
     assert all(
         caption.background or "background" not in caption.text.replace("white background", "") for caption in captions
     )
-    assert {caption.background for caption in coloured} == set(PALETTE) - {"red"}
+    assert all(
+        caption.background_mentioned == ("background" in caption.text)
+        and isinstance(caption.background_mentioned, bool)
+        for caption in captions
+    )
+    shown = {name for name in PALETTE if not held_out_pair(entry["hexcode"], name)}
+    assert {caption.background for caption in coloured} == shown - {"red"}
     assert any("on an orange background" in caption.text for caption in captions)
+
+
+def test_held_out_pairs_are_never_drawn_unless_asked_for():
+    codes = [f"{number:X}" for number in range(0x1F300, 0x1F300 + 500)]
+    pairs = [(code, colour) for code in codes for colour in PALETTE if held_out_pair(code, colour)]
+    assert 0.08 < len(pairs) / (len(codes) * len(PALETTE)) < 0.12
+    assert not any(held_out_pair(code, "white") for code in codes)
+    # fixed: another rule would mix the splits
+    assert held_out_pair("1F300", "red") and held_out_pair("1f300", "red") and not held_out_pair("1F300", "blue")
+    code, colour = pairs[0]
+    entry = {**APPLE, "hexcode": code, "clashes": []}
+    seen = {caption.background for caption in draw("varied", 500, entry)}
+    assert seen == {None, *PALETTE} - {c for k, c in pairs if k == code}
+    assert colour in {caption.background for caption in draw("varied", 500, entry, all_pairs=True)}
+
+
+def test_a_white_ground_is_said_as_often_as_asked():
+    white = [c for c in draw("varied", 2000, white_probability=0.4) if c.background is None]
+    assert 0.35 < sum(c.background_mentioned for c in white) / len(white) < 0.45
+    assert all(("white background" in c.text) == c.background_mentioned for c in white)
 
 
 def test_same_generator_same_captions():

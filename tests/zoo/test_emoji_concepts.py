@@ -34,7 +34,7 @@ def test_is_kept(label, group, subgroup, kept):
 
 def test_core_names_are_unambiguous():
     core = core_concepts()
-    assert 220 <= len(core) <= 270
+    assert 340 <= len(core) <= 380
     names = [name for label, aliases in core.items() for name in (label, *aliases)]
     assert len(names) == len(set(names))
     assert all(name == plain_text(name).strip() for name in names)

@@ -26,6 +26,20 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_mirrored_pictures_and_those_that_may_not_be(folder):
+    data = EmojiDataset(folder, 8)
+    both = data.batch([0, 0], ["blue", "blue"], [False, True])
+    np.testing.assert_array_equal(both[1], both[0][..., ::-1])
+    assert (both[0] != both[1]).any()
+    with pytest.raises(InputError, match="2 rows but 1 choices of mirrored"):
+        data.batch([0, 0], None, [True])
+    coins = data.draw_mirrored([0] * 400, np.random.default_rng(0))
+    assert 150 < coins.sum() < 250
+    data.entries[0] = {**data.entries[0], "label": "red question mark"}
+    assert data.one_sided(0) and not data.one_sided(1)
+    assert not data.draw_mirrored([0] * 50, np.random.default_rng(0)).any()
+
+
 def test_composite_on_a_colour(folder):
     data = EmojiDataset(folder, 8)
     picture = data.image(0, (10, 20, 30))

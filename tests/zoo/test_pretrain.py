@@ -179,6 +179,10 @@ def test_cached_latents_belong_to_their_pictures_and_a_damaged_cache_is_made_aga
     vae = load_layer(AutoencoderKL, stages / "vae" / "vae")
     data = EmojiDataset(SAMPLE, size=32)
     first = latents.encode_all(vae, data, stages / "vae" / "vae")
+    assert first.shape[:3] == (2, len(data), 2)
+    pictures = paddle.to_tensor(data.batch([3], ["blue"])[..., ::-1].copy())
+    mirrored = latents.pack(vae.scale_latents(vae.encode(pictures).mode()).numpy())
+    np.testing.assert_allclose(first[1, 3, 1], mirrored[0], atol=2e-3)
     (file,) = (tmp_path / "latents").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
@@ -194,9 +198,10 @@ def test_velocity_target_and_mixture_belong_together(stages):
     batch = task.batch(np.arange(8), np.random.default_rng(0))
     sigma = batch["sigma"].numpy()[:, None, None]
     clean = batch["x"].numpy() - sigma * batch["velocity"].numpy()  # x = x0 + σ(ε - x0)
-    known = task.latents[:8].astype(np.float32)
-    nearest = np.abs(known - clean[:, None]).max(axis=(2, 3)).min(axis=1)
-    assert nearest.max() < 1e-4
+    known = task.latents[:, :8].astype(np.float32)  # [mirrored, picture, ground, token, channel]
+    distance = np.abs(known - clean[:, None]).max(axis=(3, 4))
+    assert distance.min(axis=(0, 2)).max() < 1e-4
+    assert set(distance.min(axis=2).argmin(axis=0)) == {0, 1}, "both the plain and the mirrored are drawn"
     assert sigma.min() > 0 and sigma.max() < 1
 
 
@@ -253,18 +258,20 @@ def test_euler_follows_a_straight_flow_exactly():
 
 def test_recognised_counts_nearest_pictures_of_the_right_concept():
     data = EmojiDataset(SAMPLE, size=16)
-    known = np.random.default_rng(0).standard_normal((len(data), len(GROUNDS), 4, 8)).astype(np.float16)
+    known = np.random.default_rng(0).standard_normal((2, len(data), len(GROUNDS), 4, 8)).astype(np.float16)
     codes = [data.entries[i]["hexcode"] for i in (0, 3)]
-    drawn = known[[0, 3], [2, 0]].astype(np.float32) + 0.01
+    drawn = known[[0, 1], [0, 3], [2, 0]].astype(np.float32) + 0.01
     assert recognised(drawn, codes, known, data) == 1.0
     assert recognised(drawn, codes[::-1], known, data) == 0.0
 
 
 def test_fitting_knows_concept_ground_and_named_style():
     entries = [{"hexcode": code, "style": style} for code, style in (("A", "noto"), ("A", "fluent"), ("B", "noto"))]
-    captions = [Caption("a", None, False), Caption("a, fluent", None, True), Caption("b on blue", "blue", False)]
+    captions = [Caption("a", None, False), Caption("a, fluent", None, True), Caption("b on blue", "blue", False, True)]
     assert fitting(captions, entries).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
-    captions[0] = Caption("a on red", "red", False)
+    captions[0] = Caption("a", "red", False)  # the ground is kept quiet: true of any picture of it
+    assert fitting(captions, entries).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    captions[0] = Caption("a on red", "red", False, True)
     assert fitting(captions, entries).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
@@ -277,7 +284,8 @@ def test_tokenizers_give_whole_words_one_token_and_are_reproducible():
     assert [t.backend.to_str() for t in again] == [t.backend.to_str() for t in (clip, t5)]
     drawn = source.draw(range(22), np.random.default_rng(0))
     assert all(
-        (caption.background is None) or (f"{caption.background} background" in caption.text) for caption in drawn
+        caption.background_mentioned == (f"{caption.background or 'white'} background" in caption.text)
+        for caption in drawn
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,8 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 """Background colours by name, sRGB. Saturated enough to be named, apart from the outlines of most pictures."""
 WHITE = (255, 255, 255)
 _CLASH_DISTANCE = 55.0  # Euclidean, in 8-bit RGB
+HELD_OUT_PAIR_PART = 10
+"""One pair of concept and background colour in so many is never trained on."""
 
 _LEADS = ("a picture of", "a drawing of", "an emoji of")
 # What CLIP's tokenizer treats as one piece before it merges bytes.
@@ -41,12 +44,14 @@ class Caption:
     """A caption and what it goes with.
 
     ``background`` is a name of `PALETTE` that the picture must be given, None for white; it may be present without
-    being mentioned. ``style_mentioned`` says whether the text names the drawing style.
+    being mentioned. ``style_mentioned`` and ``background_mentioned`` say whether the text names the drawing style and
+    the background (white too).
     """
 
     text: str
     background: str | None
     style_mentioned: bool
+    background_mentioned: bool = False
 
 
 class CaptionSampler:
@@ -54,8 +59,9 @@ class CaptionSampler:
 
     ``mode="plain"``: label mostly, sometimes another name or a telling tag, with article variants and now and then the
     style. ``mode="varied"``: additionally a background colour that does not hide the picture, present with
-    ``background_probability`` and mentioned in ``mention_probability`` of those cases. ``index`` (all entries) tells
-    which tags are telling: those of at most two concepts; without it no tag is used alone.
+    ``background_probability`` and mentioned in ``mention_probability`` of those cases; a white one is mentioned with
+    ``white_probability``. Pairs of concept and colour that `held_out_pair` names are left out unless ``all_pairs``.
+    ``index`` (all entries) tells which tags are telling, those of at most two concepts; without it none is used.
     """
 
     def __init__(
@@ -66,6 +72,8 @@ class CaptionSampler:
         style_probability: float = 0.2,
         background_probability: float = 0.6,
         mention_probability: float = 0.5,
+        white_probability: float = 0.15,
+        all_pairs: bool = False,
     ):
         if mode not in MODES:
             raise InputError(one_of("caption mode", mode, MODES))
@@ -73,6 +81,7 @@ class CaptionSampler:
             ("style_probability", style_probability),
             ("background_probability", background_probability),
             ("mention_probability", mention_probability),
+            ("white_probability", white_probability),
         ):
             if not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}; valid are 0 to 1")
@@ -80,6 +89,8 @@ class CaptionSampler:
         self.style_probability = style_probability
         self.background_probability = background_probability
         self.mention_probability = mention_probability
+        self.white_probability = white_probability
+        self.all_pairs = all_pairs
         concepts = {entry["hexcode"]: entry for entry in index}
         self._tag_counts = Counter(tag for entry in concepts.values() for tag in entry["tags"])
         self._names = {entry["label"] for entry in concepts.values()}
@@ -105,7 +116,7 @@ class CaptionSampler:
             text = f"{text}{colour_words}, {entry['style']} style"
         else:
             text += colour_words
-        return Caption(text, background, style_mentioned)
+        return Caption(text, background, style_mentioned, bool(colour_words))
 
     def _subject(self, rng: np.random.Generator, entry: Entry) -> str:
         name, draw = entry["label"], rng.random()
@@ -121,16 +132,32 @@ class CaptionSampler:
             return with_article(name)
         return f"{_LEADS[rng.integers(len(_LEADS))]} {with_article(name)}"
 
+    def colours(self, entry: Entry) -> list[str]:
+        """The background colours that a picture may be given."""
+        visible = [name for name in PALETTE if name not in entry["clashes"]] or list(PALETTE)
+        if self.all_pairs:
+            return visible
+        return [name for name in visible if not held_out_pair(entry["hexcode"], name)] or visible
+
     def _background(self, rng: np.random.Generator, entry: Entry) -> tuple[str | None, str]:
         if self.mode == "plain":
             return None, ""
         if rng.random() >= self.background_probability:
-            return None, " on a white background" if rng.random() < 0.15 else ""
-        colours = [name for name in PALETTE if name not in entry["clashes"]] or list(PALETTE)
+            return None, " on a white background" if rng.random() < self.white_probability else ""
+        colours = self.colours(entry)
         colour = colours[rng.integers(len(colours))]
         if rng.random() >= self.mention_probability:
             return colour, ""
         return colour, f" on {with_article(colour)} background"
+
+
+def held_out_pair(hexcode: str, colour: str) -> bool:
+    """Whether a concept is never trained on a background of this colour: one pair in ten, chosen by hash.
+
+    White is no such colour. The pairs tell whether a model composes what it was only shown apart.
+    """
+    digest = hashlib.sha256(f"{hexcode.upper()} on {colour}".encode("ascii")).digest()
+    return colour in PALETTE and int.from_bytes(digest[:8], "big") % HELD_OUT_PAIR_PART == 0
 
 
 def clashing_colours(picture: np.ndarray) -> list[str]:

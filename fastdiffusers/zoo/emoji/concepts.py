@@ -17,6 +17,28 @@ from typing import Any
 HELD_OUT_PART = 20
 """One concept in so many is held out (5 %)."""
 
+ONE_SIDED = frozenset(
+    (
+        "check mark",
+        "red question mark",
+        "musical note",
+        "1st place medal",
+        "pool 8 ball",
+        "ambulance",
+        "taxi",
+        "police car",
+        "calendar",
+        "recycling symbol",
+        "yin yang",
+        "stop sign",
+        "no entry",
+        "crescent moon",
+        "floppy disk",
+        "game die",
+    )
+)
+"""Labels whose mirror image would be wrong: signs, letters, and what has one orientation by convention."""
+
 _GROUPS = frozenset({"smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects"})
 _SUBGROUPS_KEPT = frozenset({"body-parts"})
 

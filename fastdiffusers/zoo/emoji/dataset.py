@@ -12,6 +12,7 @@ from PIL import Image
 
 from fastdiffusers.errors import InputError, one_of
 from fastdiffusers.zoo.emoji.captions import STYLES, background_colour
+from fastdiffusers.zoo.emoji.concepts import ONE_SIDED
 from fastdiffusers.zoo.emoji.sheet import read_sheet
 
 Colour = tuple[int, int, int]
@@ -65,12 +66,34 @@ class EmojiDataset:
         """Picture `i` on a colour (RGB, a name of `PALETTE`, or None for white): uint8 [size, size, 3]."""
         return self._composite(np.asarray([i]), [background])[0]
 
-    def batch(self, rows: Sequence[int], backgrounds: Sequence[Colour | str | None] | None = None) -> np.ndarray:
-        """Pictures ``rows`` of this data set, each on its background: float32 [B, 3, size, size] in [-1, 1]."""
+    def one_sided(self, i: int) -> bool:
+        """Whether the mirror image of picture ``i`` would be wrong."""
+        return self.entries[i]["label"] in ONE_SIDED
+
+    def draw_mirrored(self, rows: Sequence[int] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """bool ``[len(rows)]``: a coin for each picture that may be mirrored, False for the others."""
+        coins = rng.random(len(rows)) < 0.5
+        return coins & ~np.fromiter((self.one_sided(int(row)) for row in rows), dtype=bool, count=len(rows))
+
+    def batch(
+        self,
+        rows: Sequence[int],
+        backgrounds: Sequence[Colour | str | None] | None = None,
+        mirrored: Sequence[bool] | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Pictures ``rows`` of this data set, each on its background: float32 [B, 3, size, size] in [-1, 1].
+
+        ``mirrored`` says which of them are flipped left to right (none).
+        """
         backgrounds = [None] * len(rows) if backgrounds is None else backgrounds
         if len(backgrounds) != len(rows):
             raise InputError(f"{len(rows)} rows but {len(backgrounds)} backgrounds; give one for each")
+        if mirrored is not None and len(mirrored) != len(rows):
+            raise InputError(f"{len(rows)} rows but {len(mirrored)} choices of mirrored; give one for each")
         pictures = self._composite(np.asarray(rows, dtype=np.int64), backgrounds)
+        if mirrored is not None:
+            flip = np.asarray(mirrored, dtype=bool)
+            pictures[flip] = pictures[flip][:, :, ::-1]
         scaled = pictures.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - np.float32(1)
         return np.ascontiguousarray(scaled)
 

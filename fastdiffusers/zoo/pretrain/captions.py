@@ -13,14 +13,14 @@ from fastdiffusers.zoo.emoji import PALETTE, Caption, CaptionSampler, EmojiDatas
 
 CLIP_LENGTH = 24
 T5_LENGTH = 16
-CLIP_VOCABULARY = 1600
+CLIP_VOCABULARY = 2400
 T5_VOCABULARY = 1800
 
 
 class CaptionSource:
-    """Draws a caption and the ground it asks for; a ground that is not mentioned stays white.
+    """Draws a caption and the ground that goes with it, which the caption names or keeps quiet about.
 
-    ``coloured`` is the share of captions that name a background colour.
+    ``coloured`` is the share of pictures on a coloured ground; half of their captions name the colour.
     """
 
     def __init__(self, data: EmojiDataset, coloured: float) -> None:
@@ -28,9 +28,10 @@ class CaptionSource:
         self._sampler = CaptionSampler(
             "varied",
             data.index,
-            style_probability=0.25,
+            style_probability=0.3,
             background_probability=coloured,
-            mention_probability=1.0,
+            mention_probability=0.5,
+            white_probability=0.3,
         )
 
     def draw(self, rows: Sequence[int] | np.ndarray, rng: np.random.Generator) -> list[Caption]:

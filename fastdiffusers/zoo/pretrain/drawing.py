@@ -71,10 +71,10 @@ def euler(velocity: Callable[[np.ndarray, float], np.ndarray], noise: np.ndarray
 
 
 def recognised(drawn: np.ndarray, codes: Sequence[str], latents: np.ndarray, data: EmojiDataset) -> float:
-    """Share of drawn latents whose nearest training picture, on any ground, shows the concept that was asked for."""
-    pictures, grounds = latents.shape[:2]
-    known = latents.reshape(pictures * grounds, -1).astype(np.float32)
+    """Share of drawn latents whose nearest training picture (any ground, mirrored or not) shows what was asked for."""
+    _, pictures, grounds = latents.shape[:3]
+    known = latents.reshape(2 * pictures * grounds, -1).astype(np.float32)
     flat = drawn.reshape(len(drawn), -1).astype(np.float32)
     distance = np.square(known).sum(axis=1)[None] - 2 * flat @ known.T
-    nearest = distance.argmin(axis=1) // grounds
+    nearest = distance.argmin(axis=1) // grounds % pictures
     return float(np.mean([data.entries[i]["hexcode"] == code for i, code in zip(nearest, codes, strict=True)]))

@@ -46,12 +46,12 @@ class FluxConfig(TrainerConfig):
     vae: str = key("", "folder that `fastdiff pretrain vae` wrote; empty: its default place")
     text: str = key("", "folder that `fastdiff pretrain text` wrote; empty: its default place")
     core_only: bool = key(True, "only the concepts of the core list")
-    coloured: float = key(0.3, "share of captions that name a background colour", min=0.0, max=1.0)
+    coloured: float = key(0.5, "share of pictures on a coloured ground, half of them said", min=0.0, max=1.0)
     caption_drop: float = key(0.1, "share of empty captions", min=0.0, max=1.0)
     guidance: float = key(1.0, "the guidance that is fed in", min=0.0)
-    num_layers: int = key(3, "double blocks", min=1)
-    num_single_layers: int = key(6, "single blocks", min=1)
-    heads: int = key(8, "attention heads", min=1)
+    num_layers: int = key(4, "double blocks", min=1)
+    num_single_layers: int = key(8, "single blocks", min=1)
+    heads: int = key(7, "attention heads", min=1)
     axes_dims_rope: tuple[int, ...] = key(
         (8, 12, 12), "rotary channels for (0, row, column); their sum is the head's", min=2
     )
@@ -155,7 +155,7 @@ class FluxTask(Task):
         counts = [sum(int(np.prod(p.shape)) for p in part.parameters()) / 1e6 for part in self.model.children()]
         return [
             f"FluxTransformer2DModel {counts[0]:.2f} M parameters, T5EncoderModel {counts[1]:.2f} M, "
-            f"{self.latents.shape[2]} image and {self.tokenizer_2.max_length} text tokens",
+            f"{self.latents.shape[3]} image and {self.tokenizer_2.max_length} text tokens",
             f"{len(self.data)} pictures of {concepts} concepts, {self.data.folder}",
         ]
 
@@ -169,7 +169,9 @@ class FluxTask(Task):
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, paddle.Tensor]:
         captions = self.source.draw(rows, rng)
-        clean = self.latents[rows, [GROUNDS.index(caption.background) for caption in captions]].astype(np.float32)
+        mirrored = self.data.draw_mirrored(rows, rng).astype(int)
+        grounds = [GROUNDS.index(caption.background) for caption in captions]
+        clean = self.latents[mirrored, rows, grounds].astype(np.float32)
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
         sigma = (1 / (1 + np.exp(-rng.standard_normal(len(rows))))).astype(np.float32)
         drop = rng.random(len(rows)) < self.config.caption_drop
@@ -226,7 +228,7 @@ class FluxTask(Task):
 
     def draw(self, prompts: list[str], steps: int = 20, seed: int = 0) -> np.ndarray:
         """Packed latents drawn for ``prompts``, float32 ``[B, tokens, channels]``."""
-        noise = np.random.default_rng(seed).standard_normal((len(prompts), *self.latents.shape[2:]), dtype=np.float32)
+        noise = np.random.default_rng(seed).standard_normal((len(prompts), *self.latents.shape[3:]), dtype=np.float32)
         texts = drawing.Encoded(*self.encode(prompts))
         return drawing.euler(lambda x, sigma: self.velocity(x, sigma, texts), noise, steps)
 

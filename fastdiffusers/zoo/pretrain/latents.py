@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,12 +40,14 @@ def image_ids(height: int, width: int) -> np.ndarray:
 
 
 def encode_all(vae: AutoencoderKL, data: EmojiDataset, vae_folder: Path) -> np.ndarray:
-    """Packed latents of every picture on every ground: float16 ``[pictures, grounds, tokens, channels]``.
+    """Packed latents of every picture, plain and mirrored, on every ground.
 
-    Read from the cache when the same autoencoder has encoded the same pictures before.
+    float16 ``[2, pictures, grounds, tokens, channels]``, the mirror images second; read from the cache when the same
+    autoencoder has encoded the same pictures before.
     """
     parts = [*map(sha256_file, weight_files(vae_folder)), str(vae.config.shift_factor), str(vae.config.scaling_factor)]
-    parts += [str(data.size), *(f"{entry['style']} {entry['hexcode']}" for entry in data.entries), pixel_hash(data)]
+    parts += ["mirrored", str(data.size), pixel_hash(data)]
+    parts += [f"{entry['style']} {entry['hexcode']}" for entry in data.entries]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     path = cache_dir() / "latents" / f"emoji-{data.size}-{name}.safetensors"
     if path.is_file():
@@ -52,14 +55,15 @@ def encode_all(vae: AutoencoderKL, data: EmojiDataset, vae_folder: Path) -> np.n
             return load_file(path)["latents"]
     result = []
     with paddle.no_grad():
-        for ground in GROUNDS:
+        for mirrored, ground in itertools.product((False, True), GROUNDS):
             encoded = []
             for start in range(0, len(data), 32):
                 rows = range(start, min(start + 32, len(data)))
-                pictures = paddle.to_tensor(data.batch(rows, [ground] * len(rows)))
+                pictures = paddle.to_tensor(data.batch(rows, [ground] * len(rows), [mirrored] * len(rows)))
                 encoded.append(vae.scale_latents(vae.encode(pictures).mode()).numpy())
             result.append(pack(np.concatenate(encoded)).astype(np.float16))
-    latents = np.ascontiguousarray(np.stack(result, axis=1))
+    both = np.stack(result).reshape(2, len(GROUNDS), *result[0].shape)
+    latents = np.ascontiguousarray(both.swapaxes(1, 2))
     with atomic_write(path) as temporary:
         save_file({"latents": latents}, temporary)
     return latents

@@ -39,7 +39,7 @@ class TextConfig(TrainerConfig):
     data: str = key("", "folder of `fastdiff data emoji`; empty: its default place")
     core_only: bool = key(True, "only the concepts of the core list")
     size: int = key(48, "side of the pictures that the image tower sees, in pixels", min=16)
-    coloured: float = key(0.35, "share of captions that name a background colour", min=0.0, max=1.0)
+    coloured: float = key(0.5, "share of pictures on a coloured ground, half of them said", min=0.0, max=1.0)
     hidden_size: int = key(256, "width of the text encoder and of the pooled vector", min=8)
     layers: int = key(2, "blocks of the text encoder", min=1)
     heads: int = key(4, "attention heads", min=1)
@@ -115,7 +115,8 @@ class TextTask(Task):
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[paddle.Tensor, paddle.Tensor, np.ndarray]:
         captions = self.source.draw(rows, rng)
-        pictures = self.data.batch(list(rows), [caption.background for caption in captions])
+        mirrored = self.data.draw_mirrored(rows, rng)
+        pictures = self.data.batch(list(rows), [caption.background for caption in captions], mirrored)
         reach = self.config.size // 16
         for i, (across, down) in enumerate(rng.integers(-reach, reach + 1, (len(rows), 2))):
             pictures[i] = np.roll(pictures[i], (int(down), int(across)), axis=(1, 2))
@@ -168,11 +169,13 @@ class TextTask(Task):
 def fitting(captions: list[Caption], entries: list[dict[str, Any]]) -> np.ndarray:
     """float32 ``[captions, pictures]``, 1 where caption i is true of picture j (drawn for caption j).
 
-    The concept and the ground must agree, the style only if the caption names it.
+    The concept must agree, style and ground only if the caption names them.
     """
     codes = np.array([entry["hexcode"] for entry in entries])
     styles = np.array([entry["style"] for entry in entries])
     grounds = np.array([caption.background or "white" for caption in captions])
     named = np.array([caption.style_mentioned for caption in captions])
+    told = np.array([caption.background_mentioned for caption in captions])
     same_style = (styles[:, None] == styles[None]) | ~named[:, None]
-    return ((codes[:, None] == codes[None]) & (grounds[:, None] == grounds[None]) & same_style).astype(np.float32)
+    same_ground = (grounds[:, None] == grounds[None]) | ~told[:, None]
+    return ((codes[:, None] == codes[None]) & same_ground & same_style).astype(np.float32)
