@@ -20,13 +20,17 @@ def load(name_or_path: str | Path = "flux-emoji", dtype: str = "float32") -> Any
     """Open an embedded model (``"flux-emoji"``) or a folder of the diffusers layout as a pipeline that draws.
 
     ``dtype`` is what it computes in: float32, or bfloat16 and float16 on a GPU. Errors are one-line
-    `fastdiffusers.errors.UserError`: no such model, another layout, broken or missing weights, too little memory.
+    `fastdiffusers.errors.UserError`: no such model, another layout, broken, missing or (in an embedded model)
+    changed weights, too little memory.
     """
     from fastdiffusers.environment import prepare
     from fastdiffusers.models.info import describe
     from fastdiffusers.plugins import registry
+    from fastdiffusers.zoo import EMBEDDED, check_frozen
 
     info = describe(name_or_path)
+    if str(name_or_path) in EMBEDDED:
+        check_frozen(info.name, info.sha256)
     prepare()
     return registry().pipelines[info.family].load().from_pretrained(info, dtype)
 

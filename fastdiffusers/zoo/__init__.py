@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastdiffusers.errors import WeightsError
+
 _HERE = Path(__file__).parent
 
 EMBEDDED = {"flux-emoji": "flux_emoji"}
 DEFAULT = "flux-emoji"
+FROZEN = {"flux-emoji": "140613cd00f6bb6ccd29d2e1fce0e9ba2cd7ed4ef6f1a44cbfe249e6cd0d2010"}
+"""`ModelInfo.sha256` of each embedded model. Adapters, calibrations and golden files hang on it: it never changes."""
 
 
 def embedded_path(name: str) -> Path | None:
     """The folder of the embedded model ``name``, or None if no embedded model is called so."""
     folder = EMBEDDED.get(name)
     return None if folder is None else _HERE / folder
+
+
+def check_frozen(name: str, sha256: str) -> None:
+    """Raise `WeightsError` if ``name`` is an embedded model and ``sha256`` is not the hash it was released with."""
+    wanted = FROZEN.get(name)
+    if wanted is not None and sha256 != wanted:
+        raise WeightsError(
+            f"the files of {name!r} were changed: their sha256 is {sha256[:12]}…, released was {wanted[:12]}…; "
+            "install fastdiffusers anew, or give the folder by its path"
+        )

@@ -21,7 +21,17 @@ def embedded(tiny, tmp_path_factory, monkeypatch):
     shutil.copytree(tiny, folder)
     (folder / "fastdiff.json").write_text(json.dumps(CARD))
     monkeypatch.setattr(zoo, "_HERE", here)
+    monkeypatch.setattr(zoo, "FROZEN", {})
     return folder
+
+
+def test_a_changed_embedded_model_is_refused_by_name_and_opened_by_path(fastdiff, embedded, monkeypatch):
+    monkeypatch.setattr(zoo, "FROZEN", {"flux-emoji": "f" * 64})
+    done = fastdiff("infer", "a house", "--steps", 1)
+    assert done.exit_code == 2 and done.stdout == ""
+    assert "were changed" in done.stderr and "released was ffffffffffff" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert fastdiff("infer", "a house", "--steps", 1, "--model", embedded).exit_code == 0
 
 
 def test_bare_infer_draws_the_first_built_in_prompt_and_can_redraw_it(fastdiff, embedded, tmp_path):
