@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def pretrain(
-    stage: Annotated[str, typer.Argument(help="vae, text, flux, guidance, in this order; then assemble.")],
+    stage: Annotated[
+        str, typer.Argument(help="vae, text, flux, guidance, in this order; then assemble. And scorer, their judge.")
+    ],
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Recipe keys, as in steps=100.")
     ] = None,

@@ -120,12 +120,12 @@ def test_the_pooled_vector_has_the_length_sqrt_of_its_width(stages):
 @pytest.mark.parametrize("stage", list(TASKS))
 def test_shipped_recipes_fit_their_tasks(stage):
     config = load_recipe(load_task(TASKS[stage]).Config, recipe_file(stage))
-    assert config.workers == 3 or stage == "text"
+    assert config.workers == 3 or stage in ("text", "scorer")
 
 
 def test_recipes_by_name_and_by_file(tmp_path):
     assert recipe_file("flux") == RECIPES / "flux.yaml"
-    with pytest.raises(InputError, match="unknown recipe 'fluks'; valid: flux, guidance, text, vae"):
+    with pytest.raises(InputError, match="unknown recipe 'fluks'; valid: flux, guidance, scorer, text, vae"):
         recipe_file("fluks")
     with pytest.raises(InputError, match=r"no recipe file '.*none.yaml'"):
         recipe_file(str(tmp_path / "none.yaml"))

@@ -81,11 +81,11 @@ def test_the_command_that_goes_on_deletes_nothing(asked):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pretrain", "vea"], "unknown stage 'vea'; valid: assemble, flux, guidance, text, vae"),
+        (["pretrain", "vea"], "unknown stage 'vea'; valid: assemble, flux, guidance, scorer, text, vae"),
         (["pretrain", "vae", "stepz=3"], "unknown recipe key 'stepz'; valid: batch, "),
         (["pretrain", "vae", "steps=0"], "recipe key 'steps' is 0; valid is at least 1"),
         (["pretrain", "vae", "steps"], "'steps' is not of the form key=value, as in steps=1000"),
-        (["pretrain", "vae", "--recipe", "nope"], "unknown recipe 'nope'; valid: flux, guidance, text, vae"),
+        (["pretrain", "vae", "--recipe", "nope"], "unknown recipe 'nope'; valid: flux, guidance, scorer, text, vae"),
         (["pretrain", "vae", "--resume", "maybe"], "unknown value of --resume: 'maybe'; valid: auto, never"),
         (
             ["pretrain", "vae", "--data", "/nonexistent"],

@@ -25,7 +25,7 @@ class CaptionSource:
 
     def __init__(self, data: EmojiDataset, coloured: float) -> None:
         self.data = data
-        self._sampler = CaptionSampler(
+        self.sampler = CaptionSampler(
             "varied",
             data.index,
             style_probability=0.3,
@@ -36,12 +36,12 @@ class CaptionSource:
 
     def draw(self, rows: Sequence[int] | np.ndarray, rng: np.random.Generator) -> list[Caption]:
         """One caption a row."""
-        return [self._sampler.sample(rng, self.data.entries[int(row)]) for row in rows]
+        return [self.sampler.sample(rng, self.data.entries[int(row)]) for row in rows]
 
     def corpus(self, times: int = 24) -> list[str]:
         """Captions in which every word that can be drawn has its usual frequency; the same list every time."""
         rng = np.random.default_rng(0)
-        drawn = [self._sampler.sample(rng, entry).text for _ in range(times) for entry in self.data.entries]
+        drawn = [self.sampler.sample(rng, entry).text for _ in range(times) for entry in self.data.entries]
         return drawn + vocabulary(self.data.entries)
 
 

@@ -16,7 +16,7 @@ from fastdiffusers.models.autoencoder_kl import AutoencoderKL
 from fastdiffusers.training.recipe import TrainerConfig, key
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 from fastdiffusers.weights import save_layer
-from fastdiffusers.zoo.emoji import default_folder
+from fastdiffusers.zoo.emoji import PALETTE, default_folder
 from fastdiffusers.zoo.pretrain.augment import augmented
 from fastdiffusers.zoo.pretrain.dataset import open_pictures, stored_size
 from fastdiffusers.zoo.pretrain.pictures import grid, psnr, to_uint8
@@ -84,7 +84,7 @@ class VaeTask(Task):
     def describe(self) -> list[str]:
         count = sum(int(np.prod(value.shape)) for value in self.vae.parameters())
         return [
-            f"AutoencoderKL {'-'.join(map(str, self.config.block_out_channels))}, {count / 1e6:.2f} M parameters",
+            f"AutoencoderKL {'-'.join(map(str, self.vae.config.block_out_channels))}, {count / 1e6:.2f} M parameters",
             f"{len(self.data)} pictures to train on, {len(self.held_out)} of held-out concepts, {self.data.folder}",
         ]
 
@@ -92,7 +92,7 @@ class VaeTask(Task):
         config = self.config
         pictures = augmented(self.data, rows, rng, config.size, config.coloured, config.moved)
         side = config.size // self.vae.vae_scale_factor
-        noise = rng.standard_normal((len(rows), config.latent_channels, side, side), dtype=np.float32)
+        noise = rng.standard_normal((len(rows), self.vae.config.latent_channels, side, side), dtype=np.float32)
         return paddle.to_tensor(pictures), paddle.to_tensor(noise)
 
     def step(self, batch: tuple[paddle.Tensor, paddle.Tensor], index: int) -> Step:
@@ -116,10 +116,14 @@ class VaeTask(Task):
         return np.concatenate(parts)
 
     def validate(self) -> Mapping[str, float]:
-        """PSNR on up to 96 pictures of held-out concepts, on white."""
+        """PSNR on up to 96 pictures of held-out concepts, on white and on the colours of the palette in turn."""
         rows = np.linspace(0, len(self.held_out) - 1, min(96, len(self.held_out))).round().astype(int)
-        pictures = self.held_out.batch(list(rows))
-        return {"held_out_psnr_db": psnr(self.reconstruct(pictures), pictures)}
+        grounds = {"": [None] * len(rows), "coloured_": [list(PALETTE)[i % len(PALETTE)] for i in range(len(rows))]}
+        result = {}
+        for name, backgrounds in grounds.items():
+            pictures = self.held_out.batch(list(rows), backgrounds)
+            result[f"held_out_{name}psnr_db"] = psnr(self.reconstruct(pictures), pictures)
+        return result
 
     def sample(self) -> np.ndarray:
         """Held-out pictures above their reconstructions, some on colours."""

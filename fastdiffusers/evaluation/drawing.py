@@ -1,0 +1,64 @@
+"""Draws sets of pictures: what is on disk stays, worker processes share the rest. No Paddle at the top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastdiffusers.errors import InputError
+from fastdiffusers.evaluation.crew import Crew, Task
+from fastdiffusers.evaluation.meter import Meter
+from fastdiffusers.evaluation.picture_set import PictureSet, save_chunk
+
+if TYPE_CHECKING:
+    from fastdiffusers.evaluation.sampler import Sampler
+
+
+def draw(sets: Sequence[PictureSet], root: Path, crew: Crew, show: bool = True) -> float:
+    """Draw every missing chunk of ``sets`` under ``root``; returns evaluations of the transformer a second, of all.
+
+    Interrupted, it goes on where it was when called again. 0 when there was nothing to draw.
+    """
+    tasks: list[Task] = []
+    for picture_set in dict.fromkeys(sets):
+        missing = picture_set.missing(root)
+        if missing:
+            folder = str(picture_set.describe(root))
+            tasks += [Task(f"{__name__}:draw_chunk", {"folder": folder, "chunk": i}) for i in missing]
+    if not tasks:
+        return 0.0
+    known = {picture_set.folder(root): picture_set for picture_set in sets}
+
+    def evaluations(task: Task) -> int:
+        picture_set = known[Path(task.arguments["folder"])]
+        rows = picture_set.rows(task.arguments["chunk"])
+        return (rows.stop - rows.start) * picture_set.steps
+
+    tasks.sort(key=evaluations, reverse=True)  # the long ones first: nobody waits for one at the end
+    with Meter("drawing", sum(map(evaluations, tasks)), "evaluations", show) as meter:
+        crew.run(tasks, lambda task, result: meter.add(evaluations(task)))
+        return meter.rate
+
+
+def draw_chunk(folder: str, chunk: int) -> None:
+    """What a worker does: draw one chunk and save it."""
+    picture_set = PictureSet.read(Path(folder))
+    sampler = _sampler(picture_set.model, picture_set.model_sha256)
+    rows = picture_set.rows(chunk)
+    pictures = sampler(
+        picture_set.prompts[rows], picture_set.seeds[rows], picture_set.steps, picture_set.guidance, picture_set.mu
+    )
+    save_chunk(Path(folder), "pictures", chunk, pictures)
+
+
+@lru_cache(maxsize=1)
+def _sampler(model: str, sha256: str) -> Sampler:
+    import fastdiffusers
+    from fastdiffusers.evaluation.sampler import Sampler
+
+    pipe: Any = fastdiffusers.load(model)
+    if pipe.info.sha256 != sha256:
+        raise InputError(f"model {model!r} has the hash {pipe.info.sha256}, not {sha256}; it changed meanwhile")
+    return Sampler(pipe)

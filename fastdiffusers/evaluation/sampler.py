@@ -1,0 +1,119 @@
+"""Draws batches as the pipeline does, on a static graph: the same pictures in half the time on a CPU."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from fastdiffusers.errors import NumericalError
+from fastdiffusers.models import FluxTransformer2DModel
+from fastdiffusers.noise import picture_noise
+from fastdiffusers.pipelines import pixels
+from fastdiffusers.pipelines.flux import FluxPipeline
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler, flow_sigmas, uniform_sigmas
+
+BATCH = 32
+DECODE_BATCH = 16
+
+
+def noise_levels(scheduler: FlowMatchEulerDiscreteScheduler, tokens: int, steps: int, mu: float | None) -> np.ndarray:
+    """float32 ``[steps + 1]``: equal steps from 1, shifted by ``mu``; None is the scheduler's rule for ``tokens``."""
+    if mu is not None:
+        return flow_sigmas(uniform_sigmas(steps).astype(np.float32), mu=mu)  # float32, as the scheduler computes them
+    scheduler.set_image_timesteps(tokens, steps)
+    return scheduler.sigmas
+
+
+class _Velocity(nn.Layer):
+    """The transformer with only tensors as arguments."""
+
+    def __init__(self, transformer: FluxTransformer2DModel) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, x, text, pooled, sigma, guidance, cos, sin):
+        return self.transformer(x, text, pooled, sigma, (cos, sin), guidance)
+
+
+class Sampler:
+    """Many pictures of a `FluxPipeline` at the model's own size, without negative prompts.
+
+    The graph is built for ``batch`` pictures at once, at the first call; smaller batches are filled up. Text
+    embeddings are kept for every prompt that was seen. Accelerators are not known here: what they patch is not called.
+    """
+
+    def __init__(self, pipe: FluxPipeline, batch: int = BATCH) -> None:
+        self.pipe = pipe
+        self.batch = batch
+        self.side = int(pipe.vae.config.sample_size) // pipe.vae_scale_factor
+        length = pipe.tokenizer_2.max_length
+        rope = pipe.transformer.rope(np.zeros((length, 3), np.float32), pixels.position_ids(self.side, self.side))
+        heads = pipe.transformer.config.num_attention_heads
+        self._rope = [part.expand([batch, -1, heads, -1]).contiguous() for part in rope]
+        self._texts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        # said by Paddle itself whenever a constant is made while a graph is recorded
+        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface", category=UserWarning)
+        self._layer = _Velocity(pipe.transformer)  # kept: the graph only refers to it weakly
+        self._layer.eval()
+        self._velocity: Any = paddle.jit.to_static(self._layer.forward, full_graph=True)
+
+    def __call__(
+        self, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float = 3.5, mu: float | None = None
+    ) -> np.ndarray:
+        """uint8 ``[len(prompts), H, W, 3]``; picture i starts from the noise of ``seeds[i]``."""
+        tokens = (self.side // 2) ** 2
+        sigmas = noise_levels(self.pipe.scheduler, tokens, steps, mu)
+        parts = [
+            self.pictures(self.latents(prompts[i : i + self.batch], seeds[i : i + self.batch], sigmas, guidance))
+            for i in range(0, len(prompts), self.batch)
+        ]
+        return np.concatenate(parts)
+
+    @paddle.no_grad()
+    def latents(
+        self, prompts: Sequence[str], seeds: Sequence[int], sigmas: np.ndarray, guidance: float
+    ) -> paddle.Tensor:
+        """Packed latents ``[B, tokens, channels]`` of at most ``batch`` pictures, by Euler steps over ``sigmas``."""
+        count = len(prompts)
+        filled = [*range(count), *[0] * (self.batch - count)]
+        noise = picture_noise((self.pipe.vae.config.latent_channels, self.side, self.side), seeds)
+        x = paddle.to_tensor(pixels.pack(noise)[filled])
+        text, pooled = (paddle.to_tensor(part[filled]) for part in self._encode(prompts))
+        told = None
+        if self.pipe.transformer.config.guidance_embeds:
+            told = paddle.full([self.batch], guidance, dtype="float32")
+        for now, then in itertools.pairwise(sigmas):
+            level = paddle.full([self.batch], float(now), dtype="float32")
+            v = self._velocity(x, text, pooled, level, told, *self._rope)
+            x = x + v * float(then - now)
+        x = x[:count]
+        if not paddle.isfinite(x).all().item():
+            raise NumericalError(f"the latents have NaN or infinity after {len(sigmas) - 1} steps; check the weights")
+        return x
+
+    @paddle.no_grad()
+    def pictures(self, latents: paddle.Tensor) -> np.ndarray:
+        """Packed latents through the VAE: uint8 ``[B, H, W, 3]``, rounded to nearest."""
+        parts = []
+        for i in range(0, latents.shape[0], DECODE_BATCH):
+            cells = pixels.unpack(latents[i : i + DECODE_BATCH], self.side, self.side)
+            unit = pixels.to_unit_range(self.pipe.vae.decode(self.pipe.vae.unscale_latents(cells)))
+            parts.append((unit * 255).round().astype(np.uint8))
+        return np.concatenate(parts)
+
+    def _encode(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """T5's sequences ``[B, T, C]`` and CLIP's pooled vectors ``[B, C]``."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+        if new:
+            pipe = self.pipe
+            text = pipe.text_encoder_2(paddle.to_tensor(pipe.tokenizer_2(new).ids)).numpy()
+            pooled = pipe.text_encoder(paddle.to_tensor(pipe.tokenizer(new).ids))[1].numpy()
+            self._texts.update(zip(new, zip(text, pooled, strict=True), strict=True))
+        known = [self._texts[prompt] for prompt in prompts]
+        return np.stack([text for text, _ in known]), np.stack([pooled for _, pooled in known])
