@@ -9,19 +9,13 @@ from typing import Any
 
 from fastdiffusers.accelerator import Accelerator, Effect
 from fastdiffusers.caching.design import Design
-from fastdiffusers.caching.loop import CacheLoop, Log, ModuleLoop
+from fastdiffusers.caching.loop import CacheLoop, Log
+from fastdiffusers.caching.modules import ModuleLoop
 from fastdiffusers.caching.scopes import Modules, Stack
 from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.errors import PluginError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.recorder import Recorder
-
-# what every cache declares: one per list of blocks, and outside of compiled blocks, so that decisions stay in Python
-CLAIMS = frozenset({"blocks"})
-REQUIRES = frozenset({"blocks"})
-TAGS = frozenset({"cache"})
-# tag of an accelerator that replaces the loop over the blocks by something that does not call them one by one
-FUSED = "fused-loop"
 
 
 class Cache(Accelerator):
@@ -41,7 +35,7 @@ class Cache(Accelerator):
         stack = stack_of(pipe.info.family)
         model = pipe.transformer
         for design in self.designs(pipe.info):
-            design.check(len(stack.blocks(model)))
+            design.check([group.form for group, _ in stack.blocks(model)])
             self._fingerprint += design.fingerprint
             inner = model.block_loop
             if not (isinstance(design.scope, Stack) or isinstance(inner, CacheLoop)):

@@ -62,9 +62,9 @@ class Design:
     fingerprint: str = ""
     never: bool = False
 
-    def check(self, depth: int) -> None:
-        """`PlanError` for a product without sense, or one that a stack of ``depth`` blocks is too short for."""
-        self.scope.spans(depth)
+    def check(self, forms: Sequence[Form]) -> None:
+        """`PlanError` for a product without sense, or one that a stack of such blocks is too short for."""
+        self.scope.spans(forms)
         self.indicator().check(self.scope)
         if isinstance(self.scope, Modules) and self.estimator().of != OUTPUT:
             raise PlanError("an attention or MLP module has no residual to reuse; its output is what can stand in")
@@ -100,28 +100,32 @@ class Branch:
         """Start with nothing learnt, for image tokens of ``shape``."""
         self.shape = shape
         self.units = units
-        self.indicator = self.design.indicator()
+        one = self.design.indicator()
+        self.indicators = [one if one.common or i == 0 else self.design.indicator() for i in range(len(units))]
 
     def decide(self, moment: Moment) -> bool:
         """Whether the moment's unit is computed: the rules first, then the indicator."""
         unit = self.units[moment.unit]
         forced = self.design.never or not unit.ready or self.design.rules.force(moment, unit.skips, unit.in_a_row)
-        compute = forced or self.indicator.due(moment)
-        self.indicator.note(moment, compute)
+        indicator = self.indicators[moment.unit]
+        indicator.distance = None
+        compute = forced or indicator.due(moment)
+        indicator.note(moment, compute)
         unit.skips += not compute
         unit.in_a_row = 0 if compute else unit.in_a_row + 1
         return compute
 
     def held(self) -> int:
         """Bytes of the tensors that are kept."""
-        tensors = [*self.indicator.held(), *(t for unit in self.units for t in unit.estimator.held())]
-        return sum(int(t.size) * t.element_size() for t in tensors if t is not None)
+        holders: list[Indicator | Reuse] = [*dict.fromkeys(self.indicators), *(unit.estimator for unit in self.units)]
+        tensors = [t for holder in holders for t in holder.held() if t is not None]
+        return sum(int(t.size) * t.element_size() for t in tensors)
 
 
 def simulate(design: Design, sigmas: Sequence[float]) -> list[bool]:
     """Which steps a design computes whose indicator is blind to tensors."""
     branch = Branch(design)
-    branch.units = [Unit(0, 0, None, design.estimator())]
+    branch.begin(None, [Unit(0, 0, None, design.estimator())])
     pattern = []
     for step, sigma in enumerate(sigmas):
         pattern.append(branch.decide(Moment(step, len(sigmas), float(sigma), units=branch.units)))

@@ -1,12 +1,12 @@
 """When a step, or a stretch of blocks within it, is computed. No Paddle: tensors bring their own arithmetic.
 
-An indicator belongs to one guidance branch of one generation. It is asked (`due`) unless a rule forces the step, and
-told what was decided (`note`) in every case.
+An indicator belongs to one unit of one guidance branch of one generation. It is asked (`due`) unless a rule forces the
+step, and told what was decided (`note`) in every case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +44,13 @@ def relative_change(a: Any, b: Any) -> float:
 
 
 class Indicator:
-    """Decides by `due`; ``blind`` ones look at no tensor, so that a plan can foretell them exactly."""
+    """Decides by `due`.
+
+    ``blind``: it looks at no tensor, so that a plan can foretell it exactly. ``common``: one decides for all units.
+    """
 
     blind = False
+    common = False
     distance: float | None = None  # what the latest `due` measured, for the record
 
     def due(self, moment: Moment) -> bool:
@@ -115,9 +119,7 @@ class FirstBlocks(Indicator):
 
     def check(self, scope: Scope) -> None:
         if not (isinstance(scope, Between) and scope.first > 0):
-            raise PlanError(
-                "the first-block indicator needs blocks that are always computed; use scope=fnbn:first=1"
-            )
+            raise PlanError("the first-block indicator needs blocks that are always computed; use scope=fnbn:first=1")
 
     def due(self, moment: Moment) -> bool:
         self.distance = relative_change(self._residual(moment), self.reference)
@@ -148,38 +150,18 @@ class Interval(Indicator):
         return moment.step - self.last >= self.every
 
     def note(self, moment: Moment, computed: bool) -> None:
-        # within one step every unit is answered alike: `last` moves on only when the step is over
-        if computed and moment.unit + 1 >= len(moment.units):
+        if computed:
             self.last = moment.step
 
 
 class Mask(Indicator):
-    """Due where an offline schedule says so; one for another number of steps is stretched to this one."""
+    """Due at the steps of an offline schedule, and beyond the ``steps`` it speaks of (None: it speaks of all)."""
 
     blind = True
 
-    def __init__(self, computed: Sequence[bool]) -> None:
+    def __init__(self, computed: Container[int], steps: int | None = None) -> None:
         self.computed = computed
+        self.steps = steps
 
     def due(self, moment: Moment) -> bool:
-        last = max(moment.steps - 1, 1)
-        return self.computed[round(moment.step * (len(self.computed) - 1) / last)]
-
-
-class PerUnit(Indicator):
-    """An indicator of its own for every unit (TeaBlockCache)."""
-
-    def __init__(self, make: Callable[[], Indicator]) -> None:
-        self.make = make
-        self.own: dict[int, Indicator] = {}
-
-    def due(self, moment: Moment) -> bool:
-        own = self.own[moment.unit]
-        due, self.distance = own.due(moment), own.distance
-        return due
-
-    def note(self, moment: Moment, computed: bool) -> None:
-        self.own.setdefault(moment.unit, self.make()).note(moment, computed)
-
-    def held(self) -> list[Any]:
-        return [tensor for own in self.own.values() for tensor in own.held()]
+        return moment.step in self.computed or (self.steps is not None and moment.step >= self.steps)

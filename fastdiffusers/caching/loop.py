@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastdiffusers.caching.design import Branch, Design, Unit
 from fastdiffusers.caching.estimators import RESIDUAL
 from fastdiffusers.caching.indicators import Moment
-from fastdiffusers.caching.scopes import Modules
 from fastdiffusers.caching.stack import BlockStack, Form, Streams, Walk
 from fastdiffusers.recorder import Recorder
 
@@ -88,7 +87,7 @@ class CacheLoop:
         return branch
 
     def _units(self, walk: Walk) -> list[Unit]:
-        spans = self.design.scope.spans(len(walk.blocks))
+        spans = self.design.scope.spans([group.form for group, _ in walk.blocks])
         return [Unit(a, b, walk.blocks[b - 1][0].form, self.design.estimator()) for a, b in spans]
 
     def _moment(self, branch: Branch, walk: Walk, index: int) -> Moment:
@@ -96,10 +95,10 @@ class CacheLoop:
         return Moment(context.step, context.steps, context.sigma, context.grid, index, branch.units, walk)
 
     def _decide(self, branch: Branch, moment: Moment) -> bool:
-        branch.indicator.distance = None
         compute = branch.decide(moment)
-        if branch.indicator.distance is not None:
-            self.log.distances.append(branch.indicator.distance)
+        distance = branch.indicators[moment.unit].distance
+        if distance is not None:
+            self.log.distances.append(distance)
         return compute
 
     def _pass(self, branch: Branch, moment: Moment, unit: Unit, arguments: tuple[Any, ...]) -> bool:
@@ -137,61 +136,3 @@ class CacheLoop:
 
 def _added(streams: Streams, value: Streams) -> Streams:
     return tuple(stream + residual for stream, residual in zip(streams, value, strict=True))
-
-
-class ModuleLoop(CacheLoop):
-    """Runs ``inner`` always; the decision of a step is carried out by the modules that `Site` objects stand before."""
-
-    def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
-        if not self.context.active:
-            return self.inner(model, image, text, *conditions)
-        walk = Walk(self.stack, model, image, text, conditions)
-        branch = self._branch(walk)
-        # every module is a unit, but one decision, that of the first, holds for all of them
-        moment = replace(self._moment(branch, walk, 0), units=branch.units[:1])
-        branch.computing = self._decide(branch, moment)
-        out = self.inner(model, image, text, *conditions)
-        self._tell(branch, branch.computing, float(branch.computing))
-        return out
-
-    def _units(self, walk: Walk) -> list[Unit]:
-        depth = len(walk.blocks)
-        return [Unit(0, depth, None, self.design.estimator()) for _ in self._methods(walk.blocks)]
-
-    def _methods(self, blocks: list[tuple[Any, Any]]) -> list[tuple[Any, str]]:
-        kind = self.design.scope.kind if isinstance(self.design.scope, Modules) else "all"
-        return [(_below(block, path), name) for group, block in blocks for path, name in group.modules.get(kind, ())]
-
-    def patch(self, recorder: Recorder, model: Any) -> None:
-        """Put a `Site` before every module of ``model``."""
-        for index, (owner, name) in enumerate(self._methods(self.stack.blocks(model))):
-            recorder.patch(owner, name, Site(self, getattr(owner, name), index))
-
-
-class Site:
-    """Stands before one method of one module: calls it when the step is computed, forecasts its outputs otherwise."""
-
-    def __init__(self, loop: ModuleLoop, inner: Loop, index: int) -> None:
-        self.loop = loop
-        self.inner = inner
-        self.index = index
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        branch = self.loop.state()
-        if not (self.loop.context.active and branch.units):
-            return self.inner(*args, **kwargs)
-        unit = branch.units[self.index]
-        context = self.loop.context
-        node = unit.node(Moment(context.step, context.steps, context.sigma))
-        if not branch.computing:
-            value = unit.estimator.forecast(node)
-            return value if len(value) > 1 else value[0]
-        out = self.inner(*args, **kwargs)
-        unit.estimator.learn(node, tuple(out) if isinstance(out, tuple) else (out,))
-        return out
-
-
-def _below(block: Any, path: str) -> Any:
-    for name in path.split(".") if path else ():
-        block = getattr(block, name)
-    return block

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastdiffusers.caching.stack import Form
 from fastdiffusers.errors import PlanError
 
 Span = tuple[int, int]
 
 
 class Scope:
-    """``spans(depth)`` are the [start, stop) stretches of a stack of ``depth`` blocks; the rest is always computed."""
+    """``spans(forms)`` are [start, stop) stretches of the blocks, given by their forms; the rest is always computed."""
 
-    def spans(self, depth: int) -> list[Span]:
+    def spans(self, forms: Sequence[Form]) -> list[Span]:
         """Raises `PlanError` when the stack is too short for this scope."""
         raise NotImplementedError
 
@@ -21,8 +23,8 @@ class Scope:
 class Stack(Scope):
     """All blocks at once. Works around any block loop, a compiled one too."""
 
-    def spans(self, depth: int) -> list[Span]:
-        return [(0, depth)]
+    def spans(self, forms: Sequence[Form]) -> list[Span]:
+        return [(0, len(forms))]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Between(Scope):
     first: int = 1
     last: int = 0
 
-    def spans(self, depth: int) -> list[Span]:
+    def spans(self, forms: Sequence[Form]) -> list[Span]:
+        depth = len(forms)
         if self.first + self.last >= depth:
             raise PlanError(
                 f"first={self.first} and last={self.last} leave no block between them in a stack of {depth} blocks; "
@@ -50,7 +53,8 @@ class Cut(Scope):
 
     cut: int | None = None
 
-    def spans(self, depth: int) -> list[Span]:
+    def spans(self, forms: Sequence[Form]) -> list[Span]:
+        depth = len(forms)
         cut = max(round(depth * 47 / 57), 1) if self.cut is None else self.cut
         if not 0 < cut < depth:
             raise PlanError(f"cut={cut} is no place within a stack of {depth} blocks; valid: 1 to {depth - 1}")
@@ -59,14 +63,15 @@ class Cut(Scope):
 
 @dataclass(frozen=True)
 class Blocks(Scope):
-    """Every block from ``first`` on, each for itself."""
+    """Every block, each for itself; in each list of blocks those from number ``first`` on."""
 
     first: int = 0
 
-    def spans(self, depth: int) -> list[Span]:
-        if self.first >= depth:
-            raise PlanError(f"first={self.first} leaves no block in a stack of {depth}; it must be below {depth}")
-        return [(i, i + 1) for i in range(self.first, depth)]
+    def spans(self, forms: Sequence[Form]) -> list[Span]:
+        kept = [i for i, form in enumerate(forms) if i - forms.index(form) >= self.first]
+        if not kept:
+            raise PlanError(f"first={self.first} leaves no block: the longest list has {_longest(forms)}")
+        return [(i, i + 1) for i in kept]
 
 
 @dataclass(frozen=True)
@@ -75,5 +80,9 @@ class Modules(Scope):
 
     kind: str = "all"
 
-    def spans(self, depth: int) -> list[Span]:
-        return [(0, depth)]
+    def spans(self, forms: Sequence[Form]) -> list[Span]:
+        return [(0, len(forms))]
+
+
+def _longest(forms: Sequence[Form]) -> int:
+    return max(forms.count(form) for form in forms)

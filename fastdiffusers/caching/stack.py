@@ -27,6 +27,18 @@ class Form(Enum):
 
 
 @dataclass(frozen=True)
+class ModuleSet:
+    """Parts of a block whose outputs, before the gates, something may stand in for.
+
+    ``methods`` are pairs (path below the block, name of the method), an empty path being the block itself; ``share`` is
+    the part of the block's linear layers that is left out with them.
+    """
+
+    methods: tuple[tuple[str, str], ...]
+    share: float
+
+
+@dataclass(frozen=True)
 class BlockGroup:
     """A list of blocks that are called in the same way.
 
@@ -37,8 +49,7 @@ class BlockGroup:
         run: ``run(block, streams, conditions) -> streams``.
         probe: ``probe(block, streams, conditions) -> tensor``: the block's modulated input (for separate streams the
             image's), from which caches see how much a step changes.
-        modules: kind (``all``, ``attention``, ``mlp``) to the (path below the block, method) pairs whose outputs,
-            before the gates, a cache may replace; an empty path is the block itself.
+        modules: what a cache may replace within a block, by kind: ``all``, ``attention``, ``mlp``.
     """
 
     layers: str
@@ -46,7 +57,7 @@ class BlockGroup:
     form: Form
     run: Callable[[Any, Streams, Conditions], Streams]
     probe: Callable[[Any, Streams, Conditions], Any]
-    modules: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    modules: Mapping[str, ModuleSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastdiffusers.caching.stack import BlockGroup, BlockStack, Conditions, Form, Streams
+from fastdiffusers.caching.stack import BlockGroup, BlockStack, Conditions, Form, ModuleSet, Streams
 
 
 def _run_double(block: Any, streams: Streams, conditions: Conditions) -> Streams:
@@ -42,9 +42,9 @@ FLUX_STACK = BlockStack(
             run=_run_double,
             probe=_probe_double,
             modules={
-                "all": (("attn", "double"), ("ff", "forward"), ("ff_context", "forward")),
-                "attention": (("attn", "double"),),
-                "mlp": (("ff", "forward"), ("ff_context", "forward")),
+                "all": ModuleSet((("attn", "double"), ("ff", "forward"), ("ff_context", "forward")), 1.0),
+                "attention": ModuleSet((("attn", "double"),), 1 / 3),
+                "mlp": ModuleSet((("ff", "forward"), ("ff_context", "forward")), 2 / 3),
             },
         ),
         BlockGroup(
@@ -55,9 +55,9 @@ FLUX_STACK = BlockStack(
             probe=_probe_single,
             # attention and MLP share the output projection, so only both together can be left out whole
             modules={
-                "all": (("", "mixed"),),
-                "attention": (("attn", "single"),),
-                "mlp": (("proj_mlp", "forward"),),
+                "all": ModuleSet((("", "mixed"),), 1.0),
+                "attention": ModuleSet((("attn", "single"),), 1 / 4),
+                "mlp": ModuleSet((("proj_mlp", "forward"),), 1 / 3),
             },
         ),
     ),

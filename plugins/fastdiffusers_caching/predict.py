@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fastdiffusers.accelerator import Prediction, Setting
-from fastdiffusers.caching.prediction import refuse_few_steps, sigmas_of
+from fastdiffusers.caching.preset import refuse_few_steps, sigmas_of
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, choose

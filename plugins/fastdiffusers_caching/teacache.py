@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastdiffusers.accelerator import Reference
 from fastdiffusers.caching.cache import Cache
 from fastdiffusers.caching.design import Design, Rules
 from fastdiffusers.caching.indicators import ProbeChange, relative_change
 from fastdiffusers.caching.loop import CacheLoop, Log, Loop
+from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Stack
 from fastdiffusers.caching.stack import BlockStack, Walk, stack_of
 from fastdiffusers.errors import PluginError
@@ -24,6 +26,7 @@ from fastdiffusers.pipelines.flux_stack import FLUX_STACK
 from fastdiffusers.recorder import Recorder
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, choose, fit
+from fastdiffusers_caching.predict import predict_teacache
 
 
 def design(threshold: float, polynomial: Polynomial) -> Design:
@@ -117,3 +120,23 @@ class MeasuringLoop:
             self.pairs.append((self.context.sigma, *change))
         seen.probe, seen.output = probe, out
         return out
+
+
+TEACACHE = Reference(
+    title="Timestep Embedding Tells: It's Time to Cache for Video Diffusion Model",
+    authors="Feng Liu and Shiwei Zhang and Xiaofeng Wang and Yujie Wei and Haonan Qiu and Yuzhong Zhao and "
+    "Yingya Zhang and Qixiang Ye and Fang Wan",
+    year=2025,
+    arxiv="2411.19108",
+    note="CVPR 2025",
+)
+
+SPEC = preset(
+    "teacache",
+    "skip whole steps while the accumulated change of the first block's input stays below a threshold",
+    TeaCache,
+    TeaCacheConfig,
+    (TEACACHE,),
+    walks=False,
+    predict=predict_teacache,
+)

@@ -1,12 +1,11 @@
-"""What a cache will do, said before anything is loaded. No Paddle."""
+"""A cache as an entry of the registry: its specification, and what it will do, said beforehand. No Paddle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil
 from typing import Any
 
-from fastdiffusers.accelerator import Prediction, Setting
+from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Kind, Predict, Prediction, Reference, Setting
 from fastdiffusers.caching.cache import Cache
 from fastdiffusers.caching.design import simulate
 from fastdiffusers.caching.stack import stack_of
@@ -14,17 +13,50 @@ from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import ModelInfo
 
 FEWEST_STEPS = 8
+BLOCKS = frozenset({"blocks"})
+# an accelerator with this tag replaces the loop over the blocks by something that does not call them one by one
+FUSED = frozenset({"fused-loop"})
 
 
-def predict_cache(name: str, kind: type[Cache]) -> Callable[[Any, ModelInfo, Setting], Prediction]:
+def preset(
+    name: str,
+    summary: str,
+    kind: type[Cache],
+    config: type,
+    references: tuple[Reference, ...] = (),
+    walks: bool = True,
+    predict: Predict | None = None,
+) -> AcceleratorSpec:
+    """The specification of a cache.
+
+    One cache claims the blocks. It lies outside of whatever compiles them, so its decisions stay in Python. ``walks``:
+    it runs the blocks one by one; one of whole steps does not, and goes around a fused loop as well.
+    """
+    return AcceleratorSpec(
+        name=name,
+        kind=Kind.CACHE,
+        summary=summary,
+        target=f"{kind.__module__}:{kind.__qualname__}",
+        config=config,
+        claims=BLOCKS,
+        requires=BLOCKS,
+        tags=frozenset({"cache", "per-block" if walks else "whole-stack"}),
+        conflicts=FUSED if walks else frozenset(),
+        fidelity=Fidelity.LOSSY,
+        references=references,
+        predict=predict or predict_cache(name, kind),
+    )
+
+
+def predict_cache(name: str, kind: type[Cache]) -> Predict:
     """What a plan says of ``kind``: refusals, and the exact number of skips where the decisions see no tensor."""
 
     def predict(config: Any, info: ModelInfo, setting: Setting) -> Prediction:
         steps = refuse_few_steps(name, config.force, setting)
         designs = kind(config).designs(info)
-        depth = len(stack_of(info.family).forms(info.transformer))
+        forms = stack_of(info.family).forms(info.transformer)
         for design in designs:
-            design.check(depth)
+            design.check(forms)
         if all(design.never for design in designs):
             return Prediction(False, "threshold 0 computes every step", f"skips 0 of {steps}")
         if len(designs) == 1 and designs[0].indicator().blind:
