@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_magnitudes_are_the_mean_ratio_of_the_residuals_norms(model):
 
     pipe.transformer.block_loop = Spy()
     pipe("a cat", seed=0, num_inference_steps=28, height=24, width=32, output_type="latent")
-    wanted = [1.0, *((b / a).mean() for a, b in zip(norms, norms[1:], strict=False))]
+    wanted = [1.0, *((b / a).mean() for a, b in pairwise(norms))]
     pipe.transformer.block_loop = loop
     real = FluxPipeline.__call__
     pipe_class = type("Small", (FluxPipeline,), {"__call__": lambda s, p, **k: real(s, p, height=24, width=32, **k)})
@@ -102,7 +103,7 @@ def test_a_searched_mask_is_better_than_an_even_one_and_is_found_again(model):
     keep_schedule(read_schedule("11110000"), 0.5, pipe.info)
     assert kept_schedule(pipe.info, 3, 8).computed == schedule.computed
     assert kept_schedule(pipe.info, 4, 8).bits == "11110000"
-    with pytest.raises(PlanError, match="no mask of 5 computed steps out of 8 .* --budget 5 --steps 8` once"):
+    with pytest.raises(PlanError, match=r"no mask of 5 computed steps out of 8 .* --budget 5 --steps 8` once"):
         kept_schedule(pipe.info, 5, 8)
     for budget in (0, 8):
         with pytest.raises(InputError, match="must be from 1 to 7"):

@@ -1,4 +1,4 @@
-"""The engine on a stack that counts: who is run, what stands in, what is held, and that nothing moves when all is run."""
+"""The engine on a stack that counts: who is run, what stands in, what is held."""
 
 from types import SimpleNamespace
 

@@ -1,5 +1,6 @@
 """Every preset: the blocks it runs over 50 steps, its contract on a real pipeline, its refusals and predictions."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 from counting_stack import drive, flux_sigmas, model_of
 
-from fastdiffusers.accelerator import Setting
 from fastdiffusers.errors import PlanError
 from fastdiffusers.options import build_config
 from fastdiffusers.plan import make_plan, parse
@@ -15,6 +15,7 @@ from fastdiffusers.plugins import registry
 from fastdiffusers.session import accelerate
 from fastdiffusers.testing import check_accelerator, tiny_flux
 from fastdiffusers_caching.magnitude import Magnitudes, keep_magnitudes
+from fastdiffusers_caching.spectral import gain
 
 STEPS, BLOCKS = 50, 57
 SIGMAS = flux_sigmas(STEPS)
@@ -45,7 +46,6 @@ def blockdance(interval):
     [
         # constant input: what measures changes is never due, so that only the rules compute
         ("teacache:coefficients=identity", 2 * BLOCKS),
-        ("seacache", None),
         ("fbcache", BLOCKS + 49),
         ("firstblock-taylor", 3 * BLOCKS + 47),
         ("dbcache", 8 * BLOCKS + 42 * 8),
@@ -72,13 +72,21 @@ def test_blocks_run_over_fifty_flux_steps(words, evaluations, monkeypatch):
     from fastdiffusers_caching import magcache
 
     monkeypatch.setattr(magcache, "kept_magnitudes", lambda info: STILL)
-    if evaluations is None:  # a constant probe still changes when filtered: by the gain of σ alone
-        done = drive(designs(words), [0.5] * STEPS, model_of(19, 38), SIGMAS)
-        assert 2 * BLOCKS <= done.evaluations < STEPS * BLOCKS
-        return
     done = drive(designs(words), [0.5] * STEPS, model_of(19, 38), SIGMAS)
     assert done.evaluations == evaluations
     assert sum(done.log.shares) == pytest.approx(evaluations / BLOCKS)
+
+
+def test_seacache_sees_a_still_probe_change_by_the_gain_alone():
+    """On a constant probe the filter is its gain at frequency 0: the accumulator follows from the noise levels."""
+    gains = [gain(2, sigma)[0] ** 2 for sigma in SIGMAS]
+    expected, accumulated = 1, 0.0
+    for step in range(1, STEPS):
+        accumulated += abs(gains[step] - gains[step - 1]) / gains[step - 1]
+        if accumulated >= 0.3 or step == STEPS - 1:
+            expected, accumulated = expected + 1, 0.0
+    done = drive(designs("seacache:threshold=0.3"), [0.5] * STEPS, model_of(19, 38), SIGMAS)
+    assert done.evaluations == expected * BLOCKS and 2 < expected < STEPS
 
 
 def test_teablockcache_forecasts_whole_steps_when_the_first_block_is_calm():
@@ -242,8 +250,6 @@ def test_options_of_other_parts_are_refused(options, message, pipe):
     ],
 )
 def test_products_without_sense_are_refused_in_one_line(options, message, pipe):
-    import re
-
     assert re.search(message, refusal(f"cache:{options}", pipe))
 
 
@@ -252,8 +258,3 @@ def test_every_preset_names_what_to_cite():
         references = registry().accelerators[name].references
         assert references or name in ("static", "cache"), name
         assert all(reference.arxiv or reference.url for reference in references)
-
-
-def test_settings_of_flux_dev_are_within_each_presets_reach():
-    setting = Setting(steps=50, guidance=3.5, height=1024, width=1024)
-    assert setting.steps == STEPS and len(SIGMAS) == STEPS
