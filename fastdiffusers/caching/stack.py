@@ -60,21 +60,25 @@ class BlockGroup:
     modules: Mapping[str, ModuleSet] = field(default_factory=dict)
 
 
+def _no_joint(*_: Any) -> Any:
+    raise PluginError("this stack has blocks over a joint sequence but does not say how the streams are merged")
+
+
 @dataclass(frozen=True)
 class BlockStack:
     """All blocks of a transformer, in order.
 
     Attributes:
         groups: the lists of blocks; those of form APART come first.
-        merge: ``merge(image, text) -> joint``.
-        image_of: ``image_of(joint, text tokens) -> image``.
         loop: ``"module:Class"`` of the plain loop in ``transformer.block_loop``, which calls one block after another.
+        merge: ``merge(image, text) -> joint``; needed only where there are joint blocks, as is
+        image_of: ``image_of(joint, text tokens) -> image``.
     """
 
     groups: tuple[BlockGroup, ...]
-    merge: Callable[[Any, Any], Any]
-    image_of: Callable[[Any, int], Any]
     loop: str
+    merge: Callable[[Any, Any], Any] = _no_joint
+    image_of: Callable[[Any, int], Any] = _no_joint
 
     def blocks(self, model: Any) -> list[tuple[BlockGroup, Any]]:
         """Every block of ``model`` with its group; a model may lack a list altogether."""

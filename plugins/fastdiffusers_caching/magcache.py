@@ -74,7 +74,7 @@ class RatioLoop:
     def __init__(self, inner: Callable[..., Any], recorder: Recorder, ratios: dict[float, list[float]]) -> None:
         self.inner = inner
         self.context = recorder.context
-        self.state = recorder.state(list)
+        self.state: Callable[[], list[Any]] = recorder.state(list)
         self.ratios = ratios
 
     def __call__(self, model: Any, image: Any, *rest: Any) -> Any:

@@ -77,7 +77,7 @@ class SortBlock(Indicator):
             # image and text of a double block count by their tokens
             cosines = [_cosines(stored, expected).reshape([-1]) for stored, expected in pairs]
             similar.append(paddle.concat(cosines).mean())
-        return [float(score) for score in paddle.stack(similar).astype("float32").tolist()]
+        return [float(score) for score in paddle.stack(similar).astype("float32").numpy()]
 
 
 def _cosines(a: Any, b: Any) -> Any:

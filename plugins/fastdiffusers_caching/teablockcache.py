@@ -7,7 +7,7 @@ the input of block 0 has changed little several times in a row, two steps at mos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastdiffusers.accelerator import Reference
@@ -48,17 +48,17 @@ class TeaBlockCache(Cache):
     def designs(self, info: ModelInfo) -> tuple[Design, ...]:
         c = self.config
         polynomial = choose(c.coefficients, info, "teablockcache")
-        window = {"final": 1, "sigma_from": c.sigma_from, "sigma_to": c.sigma_to}
+        window = Rules(final=1, sigma_from=c.sigma_from, sigma_to=c.sigma_to)
         blocks = Design(
             scope=Blocks(c.first),
             indicator=lambda: ProbeChange(c.threshold, polynomial, first_channels),
-            rules=Rules(**window),
+            rules=window,
             fingerprint=polynomial.fingerprint,
             never=c.threshold == 0,
         )
         if not c.taylor or blocks.never:
             return (blocks,)
-        rules = Rules(warmup=c.taylor + 1, max_consecutive=2, **window)
+        rules = replace(window, warmup=c.taylor + 1, max_consecutive=2)
         steps = Design(Stack(), lambda: Calm(c.calm, c.times), lambda: Taylor(OUTPUT, c.taylor), rules)
         return (blocks, steps)
 

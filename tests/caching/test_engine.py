@@ -5,16 +5,22 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
-from counting_stack import TEXT, TOKENS, WIDTH, drive, model_of
+from counting_stack import TEXT, TOKENS, WIDTH, drive, model_of, plain
 
 from fastdiffusers.caching.cache import Cache
 from fastdiffusers.caching.design import Design, Rules
 from fastdiffusers.caching.estimators import OUTPUT, Newton, Reuse, Taylor
 from fastdiffusers.caching.indicators import FirstBlocks, Interval, Mask, ProbeChange
+from fastdiffusers.caching.loop import CacheLoop, Log
+from fastdiffusers.caching.modules import ModuleLoop
 from fastdiffusers.caching.scopes import Between, Blocks, Cut, Modules, Stack
+from fastdiffusers.caching.stack import BlockGroup, BlockStack, Form
+from fastdiffusers.context import StepContext
 from fastdiffusers.errors import PluginError
 from fastdiffusers.models.transformer_flux import BlockLoop
+from fastdiffusers.pipelines.flux_stack import FLUX_STACK
 from fastdiffusers.plugins import registry
+from fastdiffusers.recorder import Recorder
 
 LEVELS = [1.0, 2.0, 3.0, 5.0, 8.0, 13.0]
 FULL = [0, 1, 2, 3, 4]
@@ -94,11 +100,6 @@ def test_modules_are_forecast_by_one_decision():
         block.ff = SimpleNamespace(forward=lambda x: calls.append("ff") or x)
         block.ff_context = SimpleNamespace(forward=lambda x: calls.append("context") or x)
     model.single_transformer_blocks[0].mixed = lambda x, rope: calls.append("mixed") or x
-    from counting_stack import FLUX_STACK, ModuleLoop
-
-    from fastdiffusers.caching.loop import Log
-    from fastdiffusers.context import StepContext
-    from fastdiffusers.recorder import Recorder
 
     def inner(model, image, text, temb, rope):
         for block in model.transformer_blocks:
@@ -160,12 +161,6 @@ def test_a_cache_within_a_cache_counts_each_step_once():
 
 
 def test_other_tokens_are_never_given_the_old_ones_state():
-    from counting_stack import FLUX_STACK, plain
-
-    from fastdiffusers.caching.loop import CacheLoop, Log
-    from fastdiffusers.context import StepContext
-    from fastdiffusers.recorder import Recorder
-
     context = StepContext()
     loop = CacheLoop(plain, FLUX_STACK, Recorder(SimpleNamespace(), context), Design(Stack(), every(9)), Log())
     context.begin([1.0, 0.5])
@@ -185,16 +180,13 @@ def test_a_cache_of_blocks_is_not_put_around_a_loop_that_would_be_bypassed():
         def __call__(self, *args):
             return args[1]
 
-    context_pipe = SimpleNamespace(info=SimpleNamespace(family="flux"), transformer=model_of(1, 1))
-    from fastdiffusers.context import StepContext
-    from fastdiffusers.recorder import Recorder
-
-    context_pipe.transformer.block_loop = Fused()
-    recorder = Recorder(context_pipe, StepContext())
+    pipe = SimpleNamespace(info=SimpleNamespace(family="flux"), transformer=model_of(1, 1))
+    pipe.transformer.block_loop = Fused()
+    recorder = Recorder(pipe, StepContext())
     with pytest.raises(PluginError, match="Fused has replaced the loop over them and would never be reached"):
-        Walking(None).attach(context_pipe, recorder)
-    context_pipe.transformer.block_loop = BlockLoop()
-    Walking(None).attach(context_pipe, recorder)
+        Walking(None).attach(pipe, recorder)
+    pipe.transformer.block_loop = BlockLoop()
+    Walking(None).attach(pipe, recorder)
 
 
 def test_the_claims_say_that_one_cache_goes_around_what_compiles_blocks():
@@ -209,6 +201,48 @@ def test_the_claims_say_that_one_cache_goes_around_what_compiles_blocks():
         "magcache",
         "static",
     }
+
+
+def test_a_strangers_stack_is_driven_from_its_description_alone():
+    """As SD3's: one list of blocks with the streams apart, no rotary table, and no text after the last block."""
+    calls = []
+
+    def run(block, streams, conditions):
+        calls.append(block)
+        image, text = streams
+        return image + block * conditions[0], None if block == 3 else text - block
+
+    group = BlockGroup("joint_blocks", "num_layers", Form.APART, run, lambda block, streams, conditions: streams[0])
+    stack = BlockStack((group,), loop="fastdiffusers.models.transformer_flux:BlockLoop")
+    assert stack.forms({"num_layers": 3}) == [Form.APART] * 3
+
+    def inner(model, image, text, temb):
+        streams = (image, text)
+        for block in model.joint_blocks:
+            streams = run(block, streams, (temb,))
+        return streams[0]
+
+    for scope, skipped in ((Stack(), []), (Between(1), [1]), (Between(0, 1), [3]), (Blocks(), []), (Cut(2), [3])):
+        context = StepContext()
+        loop = CacheLoop(inner, stack, Recorder(SimpleNamespace(), context), Design(scope, every(2)), Log())
+        context.begin([1.0, 0.5])
+        for step, wanted in enumerate(([1, 2, 3], skipped)):
+            context.at(step)
+            calls.clear()
+            out = loop(SimpleNamespace(joint_blocks=[1, 2, 3]), paddle.ones([1, 4, 2]), paddle.ones([1, 2, 2]), 0.5)
+            assert calls == wanted and out.tolist() == [[[4.0, 4.0]] * 4]
+
+
+def test_modules_within_compiled_blocks_are_refused():
+    class Inside(Cache):
+        def designs(self, info):
+            return (Design(Modules(), every(2), lambda: Reuse(OUTPUT)),)
+
+    pipe = SimpleNamespace(info=SimpleNamespace(family="flux"), transformer=model_of(1, 1))
+    pipe.transformer.block_loop = BlockLoop()
+    pipe.transformer.single_transformer_blocks[0].forward = "compiled"
+    with pytest.raises(PluginError, match="decides within the blocks, but these are compiled"):
+        Inside(None).attach(pipe, Recorder(pipe, StepContext()))
 
 
 def test_rules_hold_for_each_block_by_itself():
