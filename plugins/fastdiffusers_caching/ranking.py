@@ -23,9 +23,8 @@ def update_ratio(sigma: float, beta: float) -> float:
 
 
 def least_similar(scores: Sequence[float], ratio: float) -> list[int]:
-    """Positions of the int(L·ρ) + 1 lowest of L scores, int(L·ρ) being at most L − 1; equal ones in their order."""
-    count = min(int(len(scores) * ratio), len(scores) - 1) + 1
-    return sorted(range(len(scores)), key=scores.__getitem__)[:count]
+    """Positions of the int(L·ρ) + 1 lowest of L scores (of all, if that is more); equal ones in their order."""
+    return sorted(range(len(scores)), key=scores.__getitem__)[: int(len(scores) * ratio) + 1]
 
 
 class SortBlock(Indicator):
