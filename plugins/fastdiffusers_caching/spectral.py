@@ -31,12 +31,19 @@ def gain(size: int, sigma: float, power: float = POWER) -> NDArray[np.float64]:
     return values / values.mean()
 
 
-@lru_cache(maxsize=256)
 def filter_matrix(size: int, sigma: float, power: float = POWER) -> NDArray[np.float32]:
     """The filter along one axis as a matrix [size, size]: circulant and symmetric."""
     response = np.fft.ifft(gain(size, sigma, power)).real
     distance = np.subtract.outer(np.arange(size), np.arange(size)) % size
     return response[distance].astype(np.float32)
+
+
+@lru_cache(maxsize=256)
+def _on_device(size: int, sigma: float, place: str) -> Any:
+    """The matrix as a tensor; kept, since every generation of as many steps needs the same ones."""
+    import paddle
+
+    return paddle.to_tensor(filter_matrix(size, sigma))
 
 
 def spectral_filter(probe: Any, moment: Moment) -> Any:
@@ -48,7 +55,6 @@ def spectral_filter(probe: Any, moment: Moment) -> Any:
         raise PluginError(f"the pipeline gives the grid {moment.grid} for {image.shape[1]} image tokens; it must fit")
     rows, columns = moment.grid
     batch, _, channels = image.shape
-    down = paddle.to_tensor(filter_matrix(rows, moment.sigma))
-    across = paddle.to_tensor(filter_matrix(columns, moment.sigma))
+    down, across = (_on_device(size, moment.sigma, str(image.place)) for size in moment.grid)
     wide = paddle.matmul(down, image.astype("float32").reshape([batch, rows, columns * channels]))
     return paddle.matmul(across, wide.reshape([batch * rows, columns, channels])).reshape(image.shape)
