@@ -27,6 +27,7 @@ class StepContext:
         steps: number of steps that will be computed (img2img: those that are left by ``strength``).
         sigmas: noise level of each step, falling; the terminal 0, at which nothing is computed, is left out.
         sigma: noise level of the present step.
+        grid: rows and columns of the image tokens; None when the pipeline does not say.
         session: the attached session, if any; set by it.
     """
 
@@ -37,6 +38,7 @@ class StepContext:
         self.step = 0
         self.steps = 0
         self.sigmas: tuple[float, ...] = ()
+        self.grid: tuple[int, int] | None = None
         self.session: Any = None
         self._shape: tuple[int, ...] | None = None
         self._last_step: dict[str, int] = {}
@@ -48,10 +50,13 @@ class StepContext:
         """Noise level of the present step; 0.0 outside a generation."""
         return self.sigmas[self.step] if self.active else 0.0
 
-    def begin(self, sigmas: Sequence[float], shape: Sequence[int] | None = None) -> None:
+    def begin(
+        self, sigmas: Sequence[float], shape: Sequence[int] | None = None, grid: tuple[int, int] | None = None
+    ) -> None:
         """Start a generation: every state of an earlier one, finished or interrupted, is dropped.
 
         ``sigmas``: noise levels in sampling order, with or without the terminal 0. ``shape``: shape of the latents.
+        ``grid``: rows and columns of the image tokens.
         """
         levels = tuple(float(sigma) for sigma in sigmas)
         if levels and levels[-1] == 0.0:
@@ -60,6 +65,7 @@ class StepContext:
             raise InputError("a generation needs at least one sigma above 0, got none")
         self.sigmas = levels
         self.steps = len(levels)
+        self.grid = grid
         self._shape = None if shape is None else tuple(shape)
         self._restart()
 

@@ -125,7 +125,10 @@ class FluxSingleTransformerBlock(nn.Layer):
 
     def forward(self, joint: paddle.Tensor, temb: paddle.Tensor, rope: Rope) -> paddle.Tensor:
         normed, gate = self.norm(joint, temb)
-        mlp = F.gelu(self.proj_mlp(normed), approximate=True)
-        out = self.proj_out(paddle.concat([self.attn.single(normed, rope), mlp], axis=-1))
-        joint = joint + gate.unsqueeze(1) * out
+        joint = joint + gate.unsqueeze(1) * self.mixed(normed, rope)
         return joint.clip(-65504, 65504) if joint.dtype == paddle.float16 else joint
+
+    def mixed(self, normed: paddle.Tensor, rope: Rope) -> paddle.Tensor:
+        """Attention and MLP of the modulated input through the output projection they share, before the gate."""
+        mlp = F.gelu(self.proj_mlp(normed), approximate=True)
+        return self.proj_out(paddle.concat([self.attn.single(normed, rope), mlp], axis=-1))

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastdiffusers.accelerator import Reference, load_target
+from fastdiffusers.caching.stack import BlockStack
 from fastdiffusers.hookspecs import hookimpl
+from fastdiffusers.pipelines.flux_stack import FLUX_STACK
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class PipelineFamily:
             ``guidance``: guidance is an input of the transformer; ``true_cfg``: a second branch for a negative prompt;
             ``img2img``: starts from a picture; ``flow``: samples by flow matching.
         references: what to cite.
+        stack: the transformer's blocks as data, for the caches; None when the family does not describe them.
     """
 
     name: str
@@ -31,6 +34,7 @@ class PipelineFamily:
     target: str
     features: frozenset[str] = frozenset()
     references: tuple[Reference, ...] = ()
+    stack: BlockStack | None = None
 
     def load(self) -> Any:
         """Import the pipeline class named by ``target``; a `PluginError` says in one line why that is not possible."""
@@ -42,6 +46,7 @@ FLUX = PipelineFamily(
     model_index_class="FluxPipeline",
     target="fastdiffusers.pipelines.flux:FluxPipeline",
     features=frozenset({"blocks", "guidance", "true_cfg", "img2img", "flow"}),
+    stack=FLUX_STACK,
     references=(
         Reference(
             title="FLUX",

@@ -192,7 +192,7 @@ class FluxPipeline:
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = paddle.full([batch], guidance_scale, dtype="float32").astype(self.dtype)
-        self.context.begin(self.scheduler.sigmas, shape=tuple(x.shape))
+        self.context.begin(self.scheduler.sigmas, shape=tuple(x.shape), grid=(rows // 2, columns // 2))
         try:
             for step, t in enumerate(self.scheduler.timesteps):
                 timestep = (paddle.full([batch], float(t), dtype="float32") / 1000).astype(self.dtype)

@@ -1,42 +1,86 @@
-"""Fit TeaCache's polynomial on a model and keep it there."""
+"""What `fastdiff calibrate` does: open a model, measure on its prompts, keep the result."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastdiffusers.counting import counted
 from fastdiffusers.environment import prepare
 from fastdiffusers.errors import InputError
 from fastdiffusers.models.info import ModelInfo, describe
-from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, store
 
 FEWEST_PROMPTS = 4
+KINDS = ("teacache", "magcache", "static")
 
 
-def calibrate_teacache(
-    model: str, prompts: Path | None, dtype: str, threads: int | None = None
-) -> tuple[Polynomial, Path]:
-    """Run the model's default setting on every prompt, uncached, fit, store; returns the fit and its file."""
-    import sys
+@dataclass(frozen=True)
+class Run:
+    """One calibration: the model, a file of prompts or None for the model's own, what to compute in."""
 
+    model: str
+    prompts: Path | None
+    dtype: str = "float32"
+    threads: int | None = None
+
+    def teacache(self) -> tuple[str, Path]:
+        """Fit the polynomial on uncached runs of the default setting; returns what was found and where it lies."""
+        pipe, info, texts = self._open()
+        # not before Paddle was started as it should be
+        from fastdiffusers_caching.teacache import TeaCache, TeaCacheConfig
+
+        with _bar(len(texts)) as progress:
+            polynomial = TeaCache(TeaCacheConfig()).calibrate(pipe, texts, progress)["polynomial"]
+        return summary(polynomial), store(polynomial, info)
+
+    def magcache(self) -> tuple[str, Path]:
+        """Measure the magnitudes on uncached runs of the default setting."""
+        pipe, info, texts = self._open()
+        from fastdiffusers_caching.magcache import MagCache, MagCacheConfig
+        from fastdiffusers_caching.magnitude import keep_magnitudes
+
+        with _bar(len(texts)) as progress:
+            magnitudes = MagCache(MagCacheConfig()).calibrate(pipe, texts, progress)["magnitudes"]
+        low, high = min(magnitudes.ratios), max(magnitudes.ratios)
+        return f"{magnitudes.source}; ratios from {low:.4g} to {high:.4g}", keep_magnitudes(magnitudes, info)
+
+    def static(self, budget: int, steps: int | None) -> tuple[str, Path]:
+        """Search the best mask of ``budget`` computed steps on the first four prompts."""
+        pipe, info, texts = self._open()
+        from fastdiffusers_caching.mask_search import search
+        from fastdiffusers_caching.masks import keep_schedule
+
+        texts = texts[:FEWEST_PROMPTS]
+        with _bar(None) as progress:
+            found, error = search(
+                pipe, texts, budget, steps or info.default_setting.steps, lambda tried: progress(tried, 0)
+            )
+        told = f"mask {found.bits}; relative L1 error of the latents {error:.4g} over {counted(len(texts), 'prompt')}"
+        return told, keep_schedule(found, error, info)
+
+    def _open(self) -> tuple[Any, ModelInfo, list[str]]:
+        import fastdiffusers
+
+        info = describe(self.model)
+        texts = calibration_prompts(info, self.prompts)
+        prepare(self.threads)
+        return fastdiffusers.load(self.model, self.dtype), info, texts
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
-    import fastdiffusers
-
-    info = describe(model)
-    texts = calibration_prompts(info, prompts)
-    prepare(threads)
-    pipe = fastdiffusers.load(model, dtype)
-    # not before `prepare`, which starts Paddle as it should be started
-    from fastdiffusers_caching.teacache import TeaCache
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("calibrating", total=len(texts))
-        result = TeaCache(TeaCacheConfig()).calibrate(pipe, texts, lambda done, total: bar.update(task, completed=done))
-    return result["polynomial"], store(result["polynomial"], info)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("calibrating", total=total)
+        yield lambda done, _: bar.update(task, completed=done)
 
 
 def calibration_prompts(info: ModelInfo, file: Path | None) -> list[str]:

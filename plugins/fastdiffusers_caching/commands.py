@@ -1,4 +1,4 @@
-"""``fastdiff calibrate teacache``."""
+"""``fastdiff calibrate NAME``: teacache, magcache, static."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def calibrate(
-    name: Annotated[str, typer.Argument(help="the cache to calibrate; valid: teacache")],
+    name: Annotated[str, typer.Argument(help="the cache to calibrate: teacache, magcache or static")],
     model: Annotated[str, typer.Option(help="embedded model or folder of the diffusers layout")] = "flux-emoji",
     prompts: Annotated[
         Path | None,
@@ -20,13 +20,32 @@ def calibrate(
         int | None,
         typer.Option(help="CPU threads; default: physical cores"),
     ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(help="static: number of computed steps of the mask to search for"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="static: number of steps of the mask; default: the model's own"),
+    ] = None,
 ) -> None:
     """Measure on a model what a cache has to know of it, and keep it beside the model."""
-    from fastdiffusers.errors import InputError, one_of
-    from fastdiffusers_caching.calibration import calibrate_teacache, summary
+    from fastdiffusers.errors import InputError
+    from fastdiffusers_caching import calibration
 
-    if name != "teacache":
-        raise InputError(one_of("calibration", name, ["teacache"]))
-    polynomial, path = calibrate_teacache(model, prompts, dtype, threads)
-    print(summary(polynomial))
-    print(f"written to {path}; `--accel teacache` uses it from now on")
+    if name not in calibration.KINDS:
+        raise InputError(f"unknown calibration {name!r}; valid: {', '.join(calibration.KINDS)}")
+    if name != "static" and (budget is not None or steps is not None):
+        raise InputError(f"--budget and --steps are for static masks; {name} takes neither")
+    if name == "static" and budget is None:
+        raise InputError("static needs --budget, the number of computed steps")
+    run = calibration.Run(model, prompts, dtype, threads)
+    if name == "teacache":
+        told, path = run.teacache()
+    elif name == "magcache":
+        told, path = run.magcache()
+    else:
+        told, path = run.static(budget or 0, steps)
+    print(told)
+    options = f":budget={budget}" + (f":steps={steps}" if steps else "") if name == "static" else ""
+    print(f"written to {path}; `--accel {name}{options}` uses it from now on")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from fastdiffusers.errors import InputError, PlanError
-from fastdiffusers.files import atomic_write, cache_dir
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers.zoo import EMBEDDED
+from fastdiffusers_caching import calibration_file
 
 DEGREE = 4
 # Liu et al. 2025, published for FLUX.1-dev; highest power first. float64 matters: the terms nearly cancel.
@@ -96,79 +94,36 @@ def fit(probe: list[float], output: list[float], sigmas: list[float], per_step: 
     )
 
 
-def _places(info: ModelInfo) -> tuple[Callable[[], Path], Callable[[], Path]]:
-    """Where a calibration may lie: beside the model, or in the user's cache if that folder cannot be written.
-
-    Functions, since the second needs the hash of the weights, which takes its time on a large model.
-    """
-    return (
-        lambda: info.path / "calibration" / "teacache.json",
-        lambda: cache_dir() / "calibration" / info.sha256[:16] / "teacache.json",
-    )
-
-
 def store(polynomial: Polynomial, info: ModelInfo) -> Path:
     """Keep a calibration beside the model (or in the user's cache); returns the file written."""
-    content = {"format": 1, "model": info.name, "model_sha256": info.sha256, **asdict(polynomial)}
-    text = json.dumps(content, indent=1) + "\n"
-    beside, cached = _places(info)
-    try:
-        return _write(beside(), text)
-    except InputError:  # an installed model may lie where the user cannot write
-        return _write(cached(), text)
-
-
-def _write(path: Path, text: str) -> Path:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    return calibration_file.write("teacache", asdict(polynomial), info)
 
 
 def stored(info: ModelInfo) -> Polynomial | None:
     """The model's own calibration, or None. One made for other weights is an error: they were changed since."""
-    refusal: PlanError | None = None
-    for place in _places(info):
-        path = place()
-        if not path.is_file():
-            continue
-        try:
-            return _read(path, info)
-        except PlanError as error:  # the other place may have a newer one
-            refusal = refusal or error
-    if refusal is not None:
-        raise refusal
-    return None
+    return calibration_file.read("teacache", info, _parse)
 
 
-def _read(path: Path, info: ModelInfo) -> Polynomial:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        own = str(content["model_sha256"])
-        numbers = {key: tuple(float(v) for v in content[key]) for key in ("coefficients", "sigmas", "changes")}
-        polynomial = Polynomial(
-            source=str(content["source"]),
-            low=float(content["low"]),
-            high=float(content["high"]),
-            r2=float(content["r2"]),
-            **numbers,
-        )
-        numbers_read = (*polynomial.coefficients, *polynomial.sigmas, *polynomial.changes)
-        if not all(map(math.isfinite, (*numbers_read, polynomial.low, polynomial.high))):
-            raise ValueError("it holds NaN or infinity")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PlanError(
-            f"calibration {str(path)!r} cannot be read ({error}); run `fastdiff calibrate teacache`"
-        ) from None
-    if own != info.sha256:
-        raise PlanError(
-            f"calibration {str(path)!r} was made for other weights ({own[:12]}, the model is {info.sha256[:12]}); "
-            "run `fastdiff calibrate teacache` again"
-        )
+def _parse(content: dict[str, Any]) -> Polynomial:
+    numbers = {key: tuple(float(v) for v in content[key]) for key in ("coefficients", "sigmas", "changes")}
+    polynomial = Polynomial(
+        source=str(content["source"]),
+        low=float(content["low"]),
+        high=float(content["high"]),
+        r2=float(content["r2"]),
+        **numbers,
+    )
+    numbers_read = (*polynomial.coefficients, *polynomial.sigmas, *polynomial.changes)
+    if not all(map(math.isfinite, (*numbers_read, polynomial.low, polynomial.high))):
+        raise ValueError("it holds NaN or infinity")
     return polynomial
 
 
-def choose(coefficients: str, info: ModelInfo) -> Polynomial:
-    """The polynomial that the option ``coefficients`` means for this model; a `PlanError` if there is none."""
+def choose(coefficients: str, info: ModelInfo, name: str = "teacache") -> Polynomial:
+    """The polynomial that the option ``coefficients`` means for this model; a `PlanError` if there is none.
+
+    ``name`` is the cache that asks.
+    """
     if coefficients == "identity":
         return IDENTITY
     if coefficients == "flux.1-dev":
@@ -178,8 +133,7 @@ def choose(coefficients: str, info: ModelInfo) -> Polynomial:
         return own
     if all(info.transformer.get(key) == value for key, value in _FLUX_DEV_SHAPE.items()):
         return Polynomial(FLUX_DEV, "published for FLUX.1-dev")
-    model = info.name if info.name in EMBEDDED else info.path
     raise PlanError(
-        f"teacache has no coefficients for {info.name}: run `fastdiff calibrate teacache --model {model}` once, or "
+        f"{name} has no coefficients for {info.name}: run `{calibration_file.command('teacache', info)}` once, or "
         "ask for coefficients=flux.1-dev (fitted on another model) or coefficients=identity"
     )

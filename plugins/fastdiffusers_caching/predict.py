@@ -7,24 +7,15 @@ import math
 import numpy as np
 
 from fastdiffusers.accelerator import Prediction, Setting
-from fastdiffusers.errors import PlanError
+from fastdiffusers.caching.preset import refuse_few_steps, sigmas_of
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler
-from fastdiffusers.weights.layout import read_config
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, choose
-
-FEWEST_STEPS = 8
 
 
 def predict_teacache(config: TeaCacheConfig, info: ModelInfo, setting: Setting) -> Prediction:
     """Refuse what cannot work, and foretell the skips from the calibration's mean changes."""
-    steps = setting.steps if setting.strength is None else math.ceil(setting.steps * setting.strength)
-    if steps < FEWEST_STEPS and not config.force:
-        raise PlanError(
-            f"teacache at {steps} steps gains little (at best 1.33x published at 4) and the loss is visible: use "
-            f"at least {FEWEST_STEPS} steps, or force=true"
-        )
+    steps = refuse_few_steps("teacache", config.force, setting)
     polynomial = choose(config.coefficients, info)
     if config.threshold == 0:
         return Prediction(False, "threshold 0 computes every step", f"skips 0 of {steps}")
@@ -37,7 +28,7 @@ def predict_teacache(config: TeaCacheConfig, info: ModelInfo, setting: Setting) 
         )
     reason = f"coefficients: {polynomial.source}"
     if polynomial.sigmas:
-        computed = simulate(polynomial, config.threshold, _sigmas(info, setting)[-steps:])
+        computed = simulate(polynomial, config.threshold, sigmas_of(info, setting))
         skipped = steps - sum(computed)
         return Prediction(skipped > 0, reason, f"skips about {skipped} of {steps}")
     if least > 0:
@@ -58,9 +49,3 @@ def simulate(polynomial: Polynomial, threshold: float, sigmas: np.ndarray) -> li
         accumulated = 0.0 if compute else accumulated
         pattern.append(compute)
     return pattern
-
-
-def _sigmas(info: ModelInfo, setting: Setting) -> np.ndarray:
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(read_config(info.path / "scheduler"))
-    scheduler.set_image_timesteps(info.tokens(setting.height, setting.width), setting.steps)
-    return scheduler.sigmas[:-1]

@@ -12,114 +12,53 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import paddle
-
-from fastdiffusers.accelerator import Accelerator, Effect
+from fastdiffusers.accelerator import Reference
+from fastdiffusers.caching.cache import Cache
+from fastdiffusers.caching.design import Design, Rules
+from fastdiffusers.caching.indicators import ProbeChange, relative_change
+from fastdiffusers.caching.loop import CacheLoop, Log, Loop
+from fastdiffusers.caching.preset import preset
+from fastdiffusers.caching.scopes import Stack
+from fastdiffusers.caching.stack import BlockStack, Walk, stack_of
 from fastdiffusers.errors import PluginError
+from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.pipelines.flux_stack import FLUX_STACK
 from fastdiffusers.recorder import Recorder
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, choose, fit
-
-Loop = Callable[..., paddle.Tensor]
-
-
-def relative_change(a: paddle.Tensor, b: paddle.Tensor) -> float:
-    """δ(a, b) = mean|a − b| / mean|b|; one transfer to the host."""
-    return float(((a - b).abs().mean() / b.abs().mean()).astype("float32").item())
+from fastdiffusers_caching.predict import predict_teacache
 
 
-def probe(model: Any, image: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
-    """m_t [B, S, C]: embedded image tokens after the first double block's modulated norm."""
-    return model.transformer_blocks[0].norm1(image, temb)[0]
+def design(threshold: float, polynomial: Polynomial) -> Design:
+    """TeaCache: the whole stack, the accumulated change of its probe, the residual."""
+    return Design(
+        scope=Stack(),
+        indicator=lambda: ProbeChange(threshold, polynomial),
+        rules=Rules(final=1),
+        fingerprint=polynomial.fingerprint,
+        never=threshold == 0,
+    )
 
 
-@dataclass
-class State:
-    """What one guidance branch remembers within one generation."""
+class TeaCacheLoop(CacheLoop):
+    """A block loop that skips the inner one while the accumulated change stays below the threshold.
 
-    probe: paddle.Tensor | None = None
-    residual: paddle.Tensor | None = None
-    accumulated: float = 0.0
-
-
-class TeaCacheLoop:
-    """A block loop that skips the inner one while the accumulated change stays below the threshold."""
+    ``log`` gets (guidance branch, computed) for every evaluation.
+    """
 
     def __init__(
         self, inner: Loop, recorder: Recorder, threshold: float, polynomial: Polynomial, log: list[tuple[str, bool]]
     ) -> None:
-        self.inner = inner
-        self.context = recorder.context
-        self.state = recorder.state(State)
-        self.threshold = threshold
-        self.polynomial = polynomial
-        self.log = log
-
-    def __call__(
-        self, model: Any, image: paddle.Tensor, text: paddle.Tensor, temb: paddle.Tensor, rope: Any
-    ) -> paddle.Tensor:
-        if not self.context.active:
-            return self.inner(model, image, text, temb, rope)
-        state = self.state()
-        modulated = probe(model, image, temb)
-        compute = self.due(state, modulated)
-        state.probe = modulated
-        self.log.append((self.context.branch, compute))
-        if not compute:
-            return image + state.residual
-        out = self.inner(model, image, text, temb, rope)
-        state.residual = out - image
-        return out
-
-    def due(self, state: State, modulated: paddle.Tensor) -> bool:
-        """Whether this step must be computed; moves the accumulator on."""
-        if state.probe is None or state.residual is None or state.probe.shape != modulated.shape:
-            return True
-        state.accumulated += self.polynomial(relative_change(modulated, state.probe))
-        # "not below" instead of "at or above": a change that is no number computes the step
-        if not state.accumulated < self.threshold or self.context.step == self.context.steps - 1:
-            state.accumulated = 0.0
-            return True
-        return False
+        super().__init__(inner, FLUX_STACK, recorder, design(threshold, polynomial), Log(steps=log))
 
 
-class TeaCache(Accelerator):
+class TeaCache(Cache):
     """Skips whole evaluations of the block stack."""
 
     config: TeaCacheConfig
 
-    def __init__(self, config: TeaCacheConfig) -> None:
-        super().__init__(config)
-        self._log: list[tuple[str, bool]] = []
-        self._fingerprint = ""
-
-    def attach(self, pipe: Any, recorder: Recorder) -> None:
-        """Put the cache around the block loop that is there (perhaps a compiled one)."""
-        polynomial = choose(self.config.coefficients, pipe.info)
-        self._fingerprint = polynomial.fingerprint
-        inner = pipe.transformer.block_loop
-        loop = TeaCacheLoop(inner, recorder, self.config.threshold, polynomial, self._log)
-        recorder.patch(pipe.transformer, "block_loop", loop)
-        recorder.on_reset(self._log.clear)
-
-    def effect(self) -> Effect:
-        """Steps skipped in the latest generation, per guidance branch where there are two."""
-        counts = {}
-        for branch in dict.fromkeys(branch for branch, _ in self._log):
-            computed = [compute for own, compute in self._log if own == branch]
-            counts[branch] = {
-                "steps": len(computed),
-                "skipped": computed.count(False),
-                "computed": computed.count(True),
-            }
-        skipped = sum(count["skipped"] for count in counts.values())
-        parts = [
-            f"skipped {count['skipped']} of {count['steps']} steps" + (f" ({branch})" if len(counts) > 1 else "")
-            for branch, count in counts.items()
-        ]
-        pattern = "".join("x" if compute else "." for own, compute in self._log if own == "cond")
-        stats = {**counts, "pattern": pattern, "fingerprint": self._fingerprint}
-        return Effect(skipped > 0, ", ".join(parts) or "no step was run", stats)
+    def designs(self, info: ModelInfo) -> tuple[Design, ...]:
+        return (design(self.config.threshold, choose(self.config.coefficients, info)),)
 
     def calibrate(self, pipe: Any, prompts: list[str], progress: Callable[[int, int], None]) -> dict[str, Any]:
         """Fit P on uncached generations of ``prompts``: probe change against change of the block stack's output.
@@ -131,7 +70,8 @@ class TeaCache(Accelerator):
         pairs: list[tuple[float, float, float]] = []
         recorder = Recorder(pipe, pipe.context)
         try:
-            recorder.patch(pipe.transformer, "block_loop", MeasuringLoop(pipe.transformer.block_loop, recorder, pairs))
+            loop = MeasuringLoop(pipe.transformer.block_loop, stack_of(pipe.info.family), recorder, pairs)
+            recorder.patch(pipe.transformer, "block_loop", loop)
             for i, prompt in enumerate(prompts):
                 pipe(prompt, seed=i, output_type="latent")
                 progress(i + 1, len(prompts))
@@ -155,27 +95,48 @@ class TeaCache(Accelerator):
 class Seen:
     """Probe and output of the step before."""
 
-    probe: paddle.Tensor | None = None
-    output: paddle.Tensor | None = None
+    probe: Any = None
+    output: Any = None
 
 
 class MeasuringLoop:
     """Runs the inner loop unchanged and notes (σ, probe change, output change) of every step but the first."""
 
-    def __init__(self, inner: Loop, recorder: Recorder, pairs: list[tuple[float, float, float]]) -> None:
+    def __init__(
+        self, inner: Loop, stack: BlockStack, recorder: Recorder, pairs: list[tuple[float, float, float]]
+    ) -> None:
         self.inner = inner
+        self.stack = stack
         self.context = recorder.context
         self.state = recorder.state(Seen)
         self.pairs = pairs
 
-    def __call__(
-        self, model: Any, image: paddle.Tensor, text: paddle.Tensor, temb: paddle.Tensor, rope: Any
-    ) -> paddle.Tensor:
+    def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
         seen = self.state()
-        modulated = probe(model, image, temb)
-        out = self.inner(model, image, text, temb, rope)
-        if seen.probe is not None and seen.output is not None:
-            change = (relative_change(modulated, seen.probe), relative_change(out, seen.output))
+        probe = Walk(self.stack, model, image, text, conditions).probe()
+        out = self.inner(model, image, text, *conditions)
+        if seen.probe is not None:
+            change = (relative_change(probe, seen.probe), relative_change(out, seen.output))
             self.pairs.append((self.context.sigma, *change))
-        seen.probe, seen.output = modulated, out
+        seen.probe, seen.output = probe, out
         return out
+
+
+TEACACHE = Reference(
+    title="Timestep Embedding Tells: It's Time to Cache for Video Diffusion Model",
+    authors="Feng Liu and Shiwei Zhang and Xiaofeng Wang and Yujie Wei and Haonan Qiu and Yuzhong Zhao and "
+    "Yingya Zhang and Qixiang Ye and Fang Wan",
+    year=2025,
+    arxiv="2411.19108",
+    note="CVPR 2025",
+)
+
+SPEC = preset(
+    "teacache",
+    "skip whole steps while the accumulated change of the first block's input stays below a threshold",
+    TeaCache,
+    TeaCacheConfig,
+    (TEACACHE,),
+    walks=False,
+    predict=predict_teacache,
+)

@@ -92,12 +92,12 @@ def test_ctrl_c_prints_the_complete_rounds_and_writes_nothing(model, fastdiff, t
 
 
 def test_a_failed_arm_is_shown_and_makes_the_command_fail(model, fastdiff, monkeypatch):
-    from fastdiffusers_caching.teacache import TeaCacheLoop
+    from fastdiffusers.caching.loop import CacheLoop
 
     def broken(self, *arguments):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(TeaCacheLoop, "__call__", broken)
+    monkeypatch.setattr(CacheLoop, "__call__", broken)
     code, stdout, stderr = fastdiff("--model", model, "--accel", IDENTITY, *SMALL)
     assert code == 2
     assert "FAILED" in stdout and stderr.strip().endswith("RuntimeError: out of luck")

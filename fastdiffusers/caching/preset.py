@@ -1,0 +1,93 @@
+"""A cache as an entry of the registry: its specification, and what it will do, said beforehand. No Paddle."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Kind, Predict, Prediction, Reference, Setting
+from fastdiffusers.caching.cache import Cache
+from fastdiffusers.caching.design import simulate
+from fastdiffusers.caching.stack import stack_of
+from fastdiffusers.errors import PlanError
+from fastdiffusers.models.info import ModelInfo
+
+FEWEST_STEPS = 8
+BLOCKS = frozenset({"blocks"})
+# an accelerator with this tag replaces the loop over the blocks by something that does not call them one by one
+FUSED = frozenset({"fused-loop"})
+
+
+def preset(
+    name: str,
+    summary: str,
+    kind: type[Cache],
+    config: type,
+    references: tuple[Reference, ...] = (),
+    walks: bool = True,
+    predict: Predict | None = None,
+) -> AcceleratorSpec:
+    """The specification of a cache.
+
+    One cache claims the blocks. It lies outside of whatever compiles them, so its decisions stay in Python. ``walks``:
+    it runs the blocks one by one; one of whole steps does not, and goes around a fused loop as well.
+    """
+    return AcceleratorSpec(
+        name=name,
+        kind=Kind.CACHE,
+        summary=summary,
+        target=f"{kind.__module__}:{kind.__qualname__}",
+        config=config,
+        claims=BLOCKS,
+        requires=BLOCKS,
+        tags=frozenset({"cache", "per-block" if walks else "whole-stack"}),
+        conflicts=FUSED if walks else frozenset(),
+        fidelity=Fidelity.LOSSY,
+        references=references,
+        predict=predict or predict_cache(name, kind),
+    )
+
+
+def predict_cache(name: str, kind: type[Cache]) -> Predict:
+    """What a plan says of ``kind``: refusals, and the exact number of skips where the decisions see no tensor."""
+
+    def predict(config: Any, info: ModelInfo, setting: Setting) -> Prediction:
+        steps = refuse_few_steps(name, config.force, setting)
+        designs = kind(config).designs(info)
+        forms = stack_of(info.family).forms(info.transformer)
+        for design in designs:
+            design.check(forms)
+        if all(design.never for design in designs):
+            return Prediction(False, "threshold 0 computes every step", f"skips 0 of {steps}")
+        if len(designs) == 1 and designs[0].indicator().blind:
+            skipped = simulate(designs[0], sigmas_of(info, setting)).count(False)
+            return Prediction(skipped > 0, "decided by the schedule alone", f"skips {skipped} of {steps}")
+        return Prediction(True, "how much is skipped depends on the picture")
+
+    return predict
+
+
+def effective_steps(setting: Setting) -> int:
+    """Number of steps that are run: img2img runs the share ``strength`` of them."""
+    return setting.steps if setting.strength is None else ceil(setting.steps * setting.strength)
+
+
+def refuse_few_steps(name: str, force: bool, setting: Setting) -> int:
+    """The number of steps; a `PlanError` where there are so few that caching does more harm than good."""
+    steps = effective_steps(setting)
+    if steps < FEWEST_STEPS and not force:
+        raise PlanError(
+            f"{name} at {steps} steps gains little (at best 1.33x published at 4) and the loss is visible: use "
+            f"at least {FEWEST_STEPS} steps, or force=true"
+        )
+    return steps
+
+
+def sigmas_of(info: ModelInfo, setting: Setting) -> Any:
+    """The noise levels that ``setting`` will be run at, falling, without the terminal 0."""
+    from fastdiffusers.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler
+    from fastdiffusers.weights.layout import read_config
+
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(read_config(info.path / "scheduler"))
+    scheduler.set_image_timesteps(info.tokens(setting.height, setting.width), setting.steps)
+    return scheduler.sigmas[:-1][-effective_steps(setting) :]
