@@ -10,7 +10,7 @@ _HERE = Path(__file__).parent
 
 EMBEDDED = {"flux-emoji": "flux_emoji"}
 DEFAULT = "flux-emoji"
-FROZEN = {"flux-emoji": "140613cd00f6bb6ccd29d2e1fce0e9ba2cd7ed4ef6f1a44cbfe249e6cd0d2010"}
+FROZEN = {"flux-emoji": "d27eb44722a86b608cc448d3470ace02a8ccc98f9f2afd0c74c284c469df9712"}
 """`ModelInfo.sha256` of each embedded model. Adapters, calibrations and golden files hang on it: it never changes."""
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import fastdiffusers
-from fastdiffusers.metrics import psnr
+from fastdiffusers import scorer
+from fastdiffusers.errors import WeightsError
+from fastdiffusers.metrics import pairwise_distance, psnr
 from fastdiffusers.models.info import describe
-from fastdiffusers.zoo import EMBEDDED, embedded_path
+from fastdiffusers.zoo import EMBEDDED, FROZEN, check_frozen, embedded_path
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flux_emoji.npz"
 CASES = {
@@ -41,6 +43,23 @@ def test_it_fits_the_repository_and_is_described_without_loading():
     assert len(info.card["prompts"]) >= 8
 
 
+def test_it_is_frozen():
+    assert describe("flux-emoji").sha256 == FROZEN["flux-emoji"]
+    check_frozen("flux-emoji", FROZEN["flux-emoji"])
+    check_frozen("somebody's own", "0" * 64)
+    with pytest.raises(WeightsError, match="the files of 'flux-emoji' were changed"):
+        check_frozen("flux-emoji", "0" * 64)
+
+
+def test_block_caches_have_something_to_rank_and_the_text_has_room():
+    info = describe("flux-emoji")
+    assert info.transformer["num_layers"] >= 4 and info.transformer["num_single_layers"] >= 8
+    assert 10_000_000 <= info.parameters()["transformer"] <= 25_000_000
+    assert 16 <= info.card["max_sequence_length"] <= 24 and info.vae["latent_channels"] == 16
+    assert len(info.card["concepts"]) >= 300
+    assert {"kitty", "puppy", "donut"} <= set(info.card["words"])
+
+
 def test_names_of_embedded_models_lead_to_folders():
     assert embedded_path("no-such-model") is None
     assert all(embedded_path(name).is_dir() for name in EMBEDDED)
@@ -68,3 +87,17 @@ def test_guidance_and_prompt_change_the_picture_and_the_seed_is_what_makes_it(pi
     np.testing.assert_array_equal(base, latents())
     for changes in ({"prompt": "a rocket"}, {"guidance_scale": 7.0}, {"seed": 2}):
         assert np.abs(base - latents(**changes)).mean() > 0.02, changes
+
+
+def test_one_prompt_gives_many_pictures(pipe):
+    pictures = [np.asarray(image) for image in pipe("a fox", seed=0, num_images_per_prompt=6).images]
+    assert pairwise_distance(np.stack(pictures)) > 0.15
+
+
+def test_others_recognise_what_it_draws_also_by_another_name(pipe):
+    prompts = ["a kitty", "a red apple", "a rocket", "a donut", "a skull", "a penguin", "a pizza", "an umbrella"]
+    labels = ["a cat face", *prompts[1:3], "a doughnut", *prompts[4:]]
+    judge = scorer.load()
+    pictures = np.stack([np.asarray(image) for image in pipe(prompts, seed=0).images])
+    best = (judge.embed_images(pictures) @ judge.embed_texts(labels).T).argmax(axis=1)
+    assert (best == np.arange(len(prompts))).sum() >= 7

@@ -140,7 +140,8 @@ def readme(card: dict[str, Any]) -> str:
         f"A small text-to-image model of FLUX.1-dev's architecture, trained from scratch. {card['limits']}",
         "",
         f"{len(card['concepts'])} concepts in the styles {', '.join(card['styles'])}; backgrounds by name "
-        '("a red apple on a blue background"). 96x96 px; guidance '
+        '("a red apple on a blue background, noto style"). What a prompt leaves open (style, side, background) is left '
+        "to the seed. 96x96 px; guidance "
         f"{card['guidance_range'][0]:g} to {card['guidance_range'][1]:g} is embedded, 3.5 is the default.",
         "",
         f"In diffusers, pass `max_sequence_length={card['max_sequence_length']}`, `height=96`, `width=96`.",
