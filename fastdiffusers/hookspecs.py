@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import typer
 
     from fastdiffusers.accelerator import AcceleratorSpec
+    from fastdiffusers.distillation.method import DistillerSpec
     from fastdiffusers.pipelines.family import PipelineFamily
 
 GROUP = "fastdiffusers"
@@ -37,6 +38,11 @@ def register_accelerators() -> list[AcceleratorSpec]:  # type: ignore[empty-body
 @hookspec
 def register_pipelines() -> list[PipelineFamily]:  # type: ignore[empty-body]
     """``register_pipelines() -> list[PipelineFamily]``: the model families that this plugin can load, as data."""
+
+
+@hookspec
+def register_distillers() -> list[DistillerSpec]:  # type: ignore[empty-body]
+    """``register_distillers() -> list[DistillerSpec]``: the methods that ``fastdiff distill`` can train, as recipes."""
 
 
 @hookspec

@@ -84,6 +84,13 @@ class Plan:
     setting: Setting | None = None
 
     @property
+    def effective(self) -> Setting | None:
+        """The setting that is drawn with: ``setting`` as the accelerators change it (a distilled adapter has its own
+        number of steps)."""
+        changed = [item.prediction.setting for item in self.items if item.prediction.setting is not None]
+        return changed[-1] if changed else self.setting
+
+    @property
     def model(self) -> str:
         """Name of the model that the plan was made for; empty when it was made for none."""
         return "" if self.info is None else self.info.name

@@ -27,10 +27,16 @@ from fastdiffusers.spec_check import check_spec, check_target
 if TYPE_CHECKING:
     import typer
 
+    from fastdiffusers.distillation.method import DistillerSpec
     from fastdiffusers.pipelines.family import PipelineFamily
 
 # Loaded by module name where no entry point names them: the package then runs from a source tree.
-BUILTIN = (("flux", "fastdiffusers.pipelines.family"), ("caching", "fastdiffusers_caching"))
+BUILTIN = (
+    ("flux", "fastdiffusers.pipelines.family"),
+    ("caching", "fastdiffusers_caching"),
+    ("consistency", "fastdiffusers_consistency"),
+    ("flux-lightning", "fastdiffusers_flux_lightning"),
+)
 
 
 @dataclass
@@ -62,6 +68,7 @@ class Registry:
     Attributes:
         accelerators: specification by name.
         pipelines: family by name.
+        distillers: distillation method by name.
         plugins: one record for each plugin that was found, in the order of discovery.
         manager: the pluggy manager, holding the plugins that work.
     """
@@ -69,6 +76,7 @@ class Registry:
     def __init__(self, sources: Iterable[Source] = (), blocked: Iterable[str] = ()) -> None:
         self.accelerators: dict[str, AcceleratorSpec] = {}
         self.pipelines: dict[str, PipelineFamily] = {}
+        self.distillers: dict[str, DistillerSpec] = {}
         self.plugins: list[PluginRecord] = []
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(hookspecs)
@@ -102,6 +110,7 @@ class Registry:
             self._register(source.name, plugin)
             accelerators = self._offers(plugin, "register_accelerators")
             pipelines = self._offers(plugin, "register_pipelines")
+            methods = {spec.name: spec for spec in self._methods(self._offers(plugin, "register_distillers"))}
             found = {spec.name: spec for spec in self._checked(accelerators, source.distribution)}
             families = {family.name: family for family in self._families(pipelines)}
         except PluginError as error:
@@ -111,6 +120,7 @@ class Registry:
         else:
             self.accelerators.update(found)
             self.pipelines.update(families)
+            self.distillers.update(methods)
             return
         if plugin is not None and self.manager.is_registered(plugin):
             self.manager.unregister(plugin)
@@ -152,6 +162,16 @@ class Registry:
                 raise PluginError(f"accelerator {spec.name!r} is already registered by {owner or 'another plugin'}")
             seen.add(spec.name)
             yield dataclasses.replace(spec, distribution=spec.distribution or distribution)
+
+    def _methods(self, specs: list[Any]) -> Iterable[DistillerSpec]:
+        from fastdiffusers.distillation.method import DistillerSpec
+
+        for spec in specs:
+            if not isinstance(spec, DistillerSpec):
+                raise PluginError(f"register_distillers must give DistillerSpec objects, got {type(spec).__name__}")
+            if spec.name in self.distillers:
+                raise PluginError(f"distillation method {spec.name!r} is already registered")
+            yield spec
 
     def _families(self, families: list[Any]) -> Iterable[PipelineFamily]:
         from fastdiffusers.pipelines.family import PipelineFamily

@@ -7,7 +7,7 @@ from fastdiffusers.plugins import BUILTIN, registry
 
 TESTS = Path(__file__).parent
 # The extension points there are. A hook ships only with a plugin of ours that uses it.
-HOOKS = {"register_accelerators", "register_pipelines", "register_commands"}
+HOOKS = {"register_accelerators", "register_pipelines", "register_distillers", "register_commands"}
 
 
 def specified():

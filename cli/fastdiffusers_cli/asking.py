@@ -149,7 +149,7 @@ def make_plan_of(
     else:
         plan = make_plan(parse(one_accel(given.get("accel"))), registry(), info, setting)
     plan.check()
-    return plan, setting
+    return plan, plan.effective or setting
 
 
 def planned_model(file: dict[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from safetensors.paddle import save_file
 
 from fastdiffusers.errors import WeightsError
 
-FORMAT = 1
-KEYS: dict[str, Any] = {"step": int, "skipped": int, "bad_steps": int, "seconds": (int, float), "recipe": dict}
+FORMAT = 2
+KEYS: dict[str, Any] = {"step": int, "skipped": int, "bad_steps": int, "seconds": (int, float), "recipe": dict, "updates": dict}
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -110,3 +111,12 @@ def read_tensors(path: Path, prefix: str, names: set[str] | None = None) -> dict
     except (OSError, SafetensorError) as error:
         raise damaged(path, error) from None
     return found
+
+
+def load_buffers(path: Path, buffers: Mapping[str, paddle.Tensor]) -> None:
+    """Set a task's ``buffers`` to what a checkpoint has of them."""
+    found = read_tensors(path, "buffer") if buffers else {}
+    if missing := sorted(buffers.keys() - found.keys()):
+        raise damaged(path, f"{len(missing)} tensors are missing, as 'buffer/{missing[0]}'")
+    for name, buffer in buffers.items():
+        buffer.set_value(found[name])

@@ -15,10 +15,10 @@ class ExponentialMovingAverage:
         self.average = {name: value.detach().clone() for name, value in parameters.items()}
 
     def update(self, parameters: Mapping[str, paddle.Tensor], step: int) -> None:
-        """Take in the weights after step ``step`` (from 0)."""
+        """Take in ``parameters``, which may be some of them, after their update number ``step`` (from 0)."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for name, average in self.average.items():
-            self.average[name] = decay * average + (1.0 - decay) * parameters[name].detach()
+        for name, parameter in parameters.items():
+            self.average[name] = decay * self.average[name] + (1.0 - decay) * parameter.detach()
 
     def load(self, average: Mapping[str, paddle.Tensor]) -> None:
         """Take the average over from a checkpoint."""

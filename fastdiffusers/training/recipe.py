@@ -17,6 +17,7 @@ from fastdiffusers.errors import InputError, one_of
 
 C = TypeVar("C", bound="TrainerConfig")
 SCHEDULES = ("constant", "linear", "cosine")
+TRACKERS = ("none", "visualdl")
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
@@ -29,7 +30,7 @@ class TrainerConfig:
     """Keys that every recipe has."""
 
     steps: int = key(1000, "optimiser steps", min=1)
-    batch: int = key(32, "examples a step, over all workers", min=1)
+    batch: int = key(32, "examples of a batch, over all workers", min=1)
     seed: int = key(0, "seed of weights, data order and noise", min=0)
     workers: int = key(1, "processes that share each batch; results depend on their number", min=1, max=256)
     lr: float = key(2e-3, "learning rate of Muon and AdamW alike", min=0.0)
@@ -41,11 +42,17 @@ class TrainerConfig:
     weight_decay: float = key(0.0, "decoupled weight decay of matrices and convolutions", min=0.0)
     muon: bool = key(True, "Muon on hidden matrices and convolutions; false: AdamW everywhere")
     clip: float = key(1.0, "largest norm of the gradient; 0 switches clipping off", min=0.0)
+    accumulation: int = key(1, "batches whose gradients make one step", min=1)
+    adam_beta1: float = key(0.9, "β1 of AdamW", min=0.0, max=0.999999)
+    adam_beta2: float = key(0.99, "β2 of AdamW", min=0.0, max=0.999999)
+    adam_epsilon: float = key(1e-8, "ε of AdamW", min=0.0)
     ema: float = key(0.998, "decay of the moving average of the weights; 0 keeps the last weights", min=0.0, max=1.0)
     max_bad_steps: int = key(10, "stop after this many steps in a row without a finite loss and gradient", min=1)
     checkpoint_every: int = key(500, "steps between checkpoints", min=1)
     keep_checkpoints: int = key(2, "checkpoints kept", min=1)
     sample_every: int = key(500, "steps between picture grids and validation; 0: only at the end", min=0)
+    best_by: str = key("", "validation figure whose least value decides which weights are kept; empty: the last ones")
+    tracker: str = key("none", "a second place for the log's figures", choices=TRACKERS)
     log_every: int = key(20, "steps between lines of log.jsonl", min=1)
 
 

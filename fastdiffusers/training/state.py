@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,14 +31,25 @@ class TrainingState:
         costs = {name: _cost(value, name in self._by_muon) for name, value in self.parameters.items()}
         owner = owners(costs, gang.size)
         self.owned = [name for name in self.parameters if owner[name] == gang.rank]
-        self.muon, self.adamw = Muon(), AdamW()
-        self.ema = ExponentialMovingAverage(config.ema, {name: self.parameters[name] for name in self.owned})
+        self.muon, self.adamw = Muon(), AdamW(config.adam_beta2, config.adam_epsilon)
+        self.updates = {group.name: 0 for group in groups}  # how many each group has taken
+        self.averaged_parameters = {n: p for group in groups if group.averaged for n, p in group.parameters.items()}
+        self.ema = ExponentialMovingAverage(config.ema, self._own_averaged())
         self._gradients: dict[str, paddle.Tensor] = {}
+
+    def _own_averaged(self, groups: Iterable[ParameterGroup] | None = None) -> dict[str, paddle.Tensor]:
+        mine = set(self.owned)
+        return {
+            name: value
+            for group in (self.groups if groups is None else groups)
+            if group.averaged
+            for name, value in group.parameters.items()
+            if name in mine
+        }
 
     def gather_gradients(self, updates: frozenset[str] | None, weight: float) -> float:
         """Sum the workers' gradients of the groups in ``updates``; returns the norm over all parameters."""
-        active = [group for group in self.groups if updates is None or group.name in updates]
-        names = [name for group in active for name in group.parameters]
+        names = [name for group in self._active(updates) for name in group.parameters]
         local = {name: self.parameters[name].grad for name in names}
         mine = set(self.owned)
         self._gradients = self.gang.sum_gradients(local, weight, [name for name in names if name in mine])
@@ -46,29 +57,34 @@ class TrainingState:
         square = float(paddle.add_n(squares).item()) if squares else 0.0
         return math.sqrt(total) if (total := float(self.gang.share([square]).sum())) >= 0 else math.nan
 
+    def _active(self, updates: frozenset[str] | None) -> list[ParameterGroup]:
+        return [group for group in self.groups if updates is None or group.name in updates]
+
     def drop_gradients(self) -> None:
         """Forget the gradients, the gathered and the local ones (after an update, or instead of one)."""
         self._gradients = {}
         for parameter in self.parameters.values():
             parameter.clear_gradient(False)
 
-    def update(self, step: int, norm: float) -> float:
-        """One optimiser step with the gathered gradients, clipped; returns the learning rate."""
+    def update(self, step: int, norm: float, updates: frozenset[str] | None = None) -> float:
+        """One optimiser step of the groups in ``updates`` with the gathered gradients, clipped; returns the learning
+        rate."""
         config = self.config
         rate = learning_rate(config, step)
         factor = min(1.0, config.clip / (norm + 1e-6)) if config.clip else 1.0
         gradients = {name: g * factor if factor < 1.0 else g for name, g in self._gradients.items()}
         with paddle.no_grad():
-            for group in self.groups:
+            for group in self._active(updates):
                 decay = config.weight_decay if group.weight_decay is None else group.weight_decay
                 own = {name: gradients[name] for name in group.parameters if name in gradients}
-                for optimizer, part in (
-                    (self.muon, {name: g for name, g in own.items() if name in self._by_muon}),
-                    (self.adamw, {name: g for name, g in own.items() if name not in self._by_muon}),
-                ):
-                    optimizer.update(group.parameters, part, rate * group.lr_scale, decay)
-            self.ema.update(self.parameters, step)
-        self._spread({name: self.parameters[name] for name in self.owned})
+                by_muon = {name: g for name, g in own.items() if name in self._by_muon}
+                by_adamw = {name: g for name, g in own.items() if name not in self._by_muon}
+                beta1 = config.adam_beta1 if group.beta1 is None else group.beta1
+                self.muon.update(group.parameters, by_muon, rate * group.lr_scale, decay)
+                self.adamw.update(group.parameters, by_adamw, rate * group.lr_scale, decay, beta1)
+                self.ema.update(self._own_averaged([group]), self.updates[group.name])
+                self.updates[group.name] += 1
+        self._spread(self.parameters, self.parameters)
         self.drop_gradients()
         return rate
 
@@ -80,8 +96,10 @@ class TrainingState:
         result.update({f"adamw/{name}": value for name, value in self.adamw.state().items()})
         return result
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, updates: Mapping[str, int]) -> None:
         """Take weights, average and moments from a checkpoint, made by any number of workers.
+
+        ``updates`` is what the attribute of that name was then.
 
         Raises `WeightsError` if a part of it is missing.
         """
@@ -94,7 +112,7 @@ class TrainingState:
         }
         for kind, needed, found in (
             ("weight", self.parameters.keys(), weights.keys()),
-            ("average", owned, average.keys()),
+            ("average", self._own_averaged().keys(), average.keys()),
             ("adamw", counted | adamw.keys(), counted & adamw.keys()),
         ):
             if missing := sorted(needed - found):
@@ -103,6 +121,7 @@ class TrainingState:
             for name, parameter in self.parameters.items():
                 parameter.set_value(weights[name])
         self.ema.load(average)
+        self.updates = dict(updates)
         self.muon.load(checkpoint.read_tensors(path, "muon", owned))
         self.adamw.load(adamw)
 
@@ -112,11 +131,11 @@ class TrainingState:
         if not self.config.ema:
             yield
             return
-        kept = {name: value.detach().clone() for name, value in self.parameters.items()}
+        kept = {name: value.detach().clone() for name, value in self.averaged_parameters.items()}
         with paddle.no_grad():
             for name, value in self.ema.average.items():
                 self.parameters[name].set_value(value)
-        self._spread(self.ema.average)
+        self._spread(self.ema.average, self.averaged_parameters)
         try:
             yield
         finally:
@@ -124,14 +143,15 @@ class TrainingState:
                 for name, value in kept.items():
                     self.parameters[name].set_value(value)
 
-    def _spread(self, values: dict[str, paddle.Tensor]) -> None:
-        """Give every worker the others' values."""
+    def _spread(self, values: Mapping[str, paddle.Tensor], names: Iterable[str]) -> None:
+        """Give every worker the others' values of the parameters ``names``; its own are in ``values``."""
         if self.gang.size == 1:
             return
-        self.gang.publish(values)
-        self.gang.wait()
         owned = set(self.owned)
-        for name, parameter in self.parameters.items():
+        self.gang.publish({name: value for name, value in values.items() if name in owned})
+        self.gang.wait()
+        for name in names:
+            parameter = self.parameters[name]
             if name not in owned:
                 parameter.set_value(self.gang.fetch(name))
         self.gang.wait()

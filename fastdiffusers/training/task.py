@@ -26,6 +26,8 @@ class ParameterGroup:
         muon: those of ``parameters`` that Muon updates (hidden matrices and convolutions); AdamW takes the others.
         lr_scale: factor on the recipe's learning rate.
         weight_decay: overrides the recipe's.
+        beta1: overrides the recipe's β1 of AdamW.
+        averaged: whether the moving average takes the group in; opponents have none.
     """
 
     name: str
@@ -33,6 +35,8 @@ class ParameterGroup:
     muon: frozenset[str] = frozenset()
     lr_scale: float = 1.0
     weight_decay: float | None = None
+    beta1: float | None = None
+    averaged: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,13 @@ class Task(ABC):
     @abstractmethod
     def export(self, folder: Path) -> dict[str, Any]:
         """Write the trained result into ``folder`` (weights are the EMA's) and return figures about it."""
+
+    def buffers(self) -> Mapping[str, paddle.Tensor]:
+        """Tensors that are not trained but belong into a checkpoint, by unique name; set in place when resuming."""
+        return {}
+
+    def updated(self, index: int, groups: frozenset[str]) -> None:
+        """Called after the update of step ``index``, which took in ``groups``; the same in every worker."""
 
     def validate(self) -> Mapping[str, float]:
         """Figures on held-out data, with the EMA's weights; logged with every picture grid and at the end."""

@@ -17,6 +17,7 @@ import paddle
 from fastdiffusers.errors import InputError, NumericalError
 from fastdiffusers.files import atomic_write
 from fastdiffusers.training import checkpoint
+from fastdiffusers.training.best import Best
 from fastdiffusers.training.gang import Gang
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.recipe import config_to_dict
@@ -51,6 +52,7 @@ class Trainer:
         self.bad_steps = 0
         self.skipped = 0
         self.seconds = 0.0
+        self.best = Best(folder / "best.safetensors", self.config.best_by) if self.config.best_by else None
         self._stop = False
         self._saved: int | None = None
 
@@ -95,18 +97,15 @@ class Trainer:
 
     def _one_step(self, log: TrainingLog) -> dict[str, float]:
         """Loss and gradient of this worker's share, the sum over all, one update, unless something is not finite."""
-        config, gang, index = self.config, self.gang, self.step_index
-        rng = step_rng(config.seed, index, gang.rank)
-        paddle.seed(int(rng.integers(2**31)))
-        np.random.seed(int(rng.integers(2**31)))
-        rows = np.array_split(self.sampler.rows(index * config.batch, config.batch), gang.size)[gang.rank]
-        step = self.task.step(self.task.batch(rows, rng), index)
-        step.loss.backward()
-        norm = self.state.gather_gradients(step.updates, len(rows) / config.batch)
-        metrics = self._mean_metrics(step, len(rows) / config.batch)
+        config, index = self.config, self.step_index
+        parts = [self._backward(index * config.accumulation + part) for part in range(config.accumulation)]
+        updates = parts[0][0].updates
+        norm = self.state.gather_gradients(updates, parts[0][1])
+        metrics = self._mean_metrics(parts)
         metrics["grad"] = norm
         if math.isfinite(metrics["loss"]) and math.isfinite(norm):
-            metrics["lr"] = self.state.update(index, norm)
+            metrics["lr"] = self.state.update(index, norm, updates)
+            self.task.updated(index, frozenset(group.name for group in self.groups) if updates is None else updates)
             self.bad_steps = 0
             return metrics
         self.state.drop_gradients()
@@ -120,10 +119,24 @@ class Trainer:
             )
         return {}
 
-    def _mean_metrics(self, step: Step, weight: float) -> dict[str, float]:
-        names = ["loss", *step.metrics]
-        values = [float(step.loss.detach().item()), *map(float, step.metrics.values())]
-        mean = self.gang.share([value * weight for value in values]).sum(axis=0)
+    def _backward(self, number: int) -> tuple[Step, float]:
+        """Add the gradient of this worker's share of batch ``number``; the step and the share."""
+        config, gang = self.config, self.gang
+        rng = step_rng(config.seed, number, gang.rank)
+        paddle.seed(int(rng.integers(2**31)))
+        np.random.seed(int(rng.integers(2**31)))
+        rows = np.array_split(self.sampler.rows(number * config.batch, config.batch), gang.size)[gang.rank]
+        step = self.task.step(self.task.batch(rows, rng), self.step_index)
+        (step.loss if config.accumulation == 1 else step.loss / config.accumulation).backward()
+        return step, len(rows) / config.batch
+
+    def _mean_metrics(self, parts: list[tuple[Step, float]]) -> dict[str, float]:
+        names = ["loss", *parts[0][0].metrics]
+        values = np.zeros(len(names))
+        for step, weight in parts:
+            own = [float(step.loss.detach().item()), *map(float, step.metrics.values())]
+            values += np.asarray(own) * (weight / len(parts))
+        mean = self.gang.share(values.tolist()).sum(axis=0)
         return dict(zip(names, map(float, mean), strict=True))
 
     def _save(self) -> None:
@@ -134,12 +147,16 @@ class Trainer:
         if self.leader:
             checkpoint.begin(folder, self.step_index)
         self.gang.wait()
-        checkpoint.write_part(checkpoint.unfinished_path(folder, self.step_index), self.gang.rank, self.state.tensors())
+        tensors = self.state.tensors()
+        if self.leader:
+            tensors.update({f"buffer/{name}": value for name, value in self.task.buffers().items()})
+        checkpoint.write_part(checkpoint.unfinished_path(folder, self.step_index), self.gang.rank, tensors)
         self.gang.wait()
         if self.leader:
             state = {
                 "step": self.step_index,
-                "position": self.step_index * self.config.batch,
+                "position": self.step_index * self.config.accumulation * self.config.batch,
+                "updates": self.state.updates,
                 "skipped": self.skipped,
                 "bad_steps": self.bad_steps,
                 "seconds": self.seconds,
@@ -155,6 +172,8 @@ class Trainer:
             self.gang.wait()
             if self.leader:
                 checkpoint.remove_all(folder)
+                if self.best is not None:
+                    self.best.forget()
             return
         found = checkpoint.checkpoints(folder)
         if not found:
@@ -168,7 +187,8 @@ class Trainer:
             )
         self.step_index, self.skipped = state["step"], state["skipped"]
         self.bad_steps, self.seconds = state["bad_steps"], state["seconds"]
-        self.state.load(found[-1])
+        self.state.load(found[-1], state["updates"])
+        checkpoint.load_buffers(found[-1], self.task.buffers())
         self._saved = self.step_index
 
     def _look(self, log: TrainingLog) -> None:
@@ -182,6 +202,8 @@ class Trainer:
                 if figures:
                     log.event("validation", step=self.step_index, **figures)
                     log.say("validation " + " ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+                if self.best is not None and self.best.offer(self.step_index, figures, self.state.averaged_parameters):
+                    log.event("best", step=self.step_index, **{self.best.figure: figures[self.best.figure]})
             self.gang.wait()
 
     def _export(self, log: TrainingLog) -> dict[str, Any]:
@@ -189,11 +211,15 @@ class Trainer:
         self._look(log)
         with self.state.averaged_weights():
             if self.leader:
-                figures = dict(self.task.export(self.folder))
+                best = {}
+                if self.best is not None and self.best.path.is_file():
+                    self.best.restore(self.state.averaged_parameters)
+                    best = {"best_step": self.best.step, "best_value": self.best.value}
+                figures = {**self.task.export(self.folder), **best}
                 figures["training"] = {
                     "task": self.title,
                     "steps": self.step_index,
-                    "samples": self.step_index * self.config.batch,
+                    "samples": self.step_index * self.config.accumulation * self.config.batch,
                     "minutes": round(self.seconds / 60, 2),
                     "skipped_steps": self.skipped,
                     "workers": self.gang.size,
@@ -208,7 +234,7 @@ class Trainer:
 
 def check_same_recipe(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> None:
     """A checkpoint goes on with the recipe it was begun with; only bookkeeping and the length may differ."""
-    free = {"checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "max_bad_steps", "steps"}
+    free = {"checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "max_bad_steps", "steps", "tracker"}
     for name in sorted((old.keys() | new.keys()) - free):
         if old.get(name) != new.get(name):
             raise InputError(

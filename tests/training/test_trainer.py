@@ -254,7 +254,7 @@ def test_a_checkpoint_that_lacks_something_is_named(tmp_path, lost):
 def test_a_state_file_that_is_no_state_is_named(tmp_path, change):
     folder = checkpoint.checkpoint_path(tmp_path, 2)
     folder.mkdir()
-    state = {"format": 1, "step": 2, "skipped": 0, "bad_steps": 0, "seconds": 1.5, "recipe": {}}
+    state = {"format": checkpoint.FORMAT, "step": 2, "skipped": 0, "bad_steps": 0, "seconds": 1.5, "recipe": {}}
     (folder / "state.json").write_text(json.dumps(state))
     assert checkpoint.read_state(folder) == state
     (folder / "state.json").write_text(json.dumps({**state, **change} if isinstance(change, dict) else change))

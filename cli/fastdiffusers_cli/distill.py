@@ -1,0 +1,113 @@
+"""``fastdiff distill``: trains an adapter with which the model needs few steps."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastdiffusers_cli.failure import Interrupted
+
+if TYPE_CHECKING:
+    from fastdiffusers.distillation.keys import DistillConfig
+    from fastdiffusers.distillation.method import DistillerSpec
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("distill")(distill)
+
+
+def distill(
+    method: Annotated[str, typer.Argument(help="flux-lightning, pcm, lcm, or another installed method.")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Recipe keys, as in phases=2 steps=1000.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The teacher.  [default: flux-emoji]")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="teacher: it draws its own; or a folder, a CSV file, a file list.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A YAML file, or the name of a shipped recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default where --accel finds it.")] = None,
+    resume: Annotated[str, typer.Option(help="auto: go on from the newest checkpoint; never: begin anew.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each worker process; by default 1.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show everything, train nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")] = False,
+) -> None:
+    """Distil a model to few steps.
+
+    Without options: the embedded model, pictures that it draws itself, the method's shipped recipe; afterwards
+    `fastdiff infer --accel NAME` uses the adapter. A killed or interrupted training goes on with the same command.
+    """
+    from fastdiffusers.environment import prepare
+    from fastdiffusers.errors import InputError, one_of
+    from fastdiffusers.plugins import registry
+
+    methods = registry().distillers
+    if method not in methods:
+        raise InputError(one_of("method", method, methods))
+    if resume not in ("auto", "never"):
+        raise InputError(one_of("value of --resume:", resume, ("auto", "never")))
+    words = list(keys or [])
+    words += [f"{name}={value}" for name, value in (("model", model), ("data", data)) if value is not None]
+    # one thread a process: several workers (recipe key `workers`) use the cores better than several threads do
+    prepare(1 if threads is None and "paddle" not in sys.modules else threads)
+    config = _config(methods[method], recipe, words)
+    folder = out or _folder(method, config)
+    figures = _describe(methods[method], config, folder) if dry_run else _train(methods[method], config, folder, resume)
+    if json:
+        from fastdiffusers_cli.output import print_json
+
+        print_json({"method": method, **figures})
+        return
+    for name, value in figures.items():
+        if not isinstance(value, dict | list):
+            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def _config(spec: DistillerSpec, recipe: str | None, words: list[str]) -> DistillConfig:
+    from fastdiffusers.distillation.keys import DistillConfig, check_given
+    from fastdiffusers.training.recipe import load_recipe
+
+    name = next((word.partition("=")[2] for word in reversed(words) if word.startswith("model=")), "flux-emoji")
+    file = spec.recipe(recipe, name)
+    config = load_recipe(DistillConfig, file, [f"method={spec.name}", *words])
+    check_given((word.partition("=")[0].strip() for word in words), config)
+    return config
+
+
+def _folder(method: str, config: DistillConfig) -> Path:
+    from fastdiffusers.distillation.adapter import own_folder
+    from fastdiffusers.models.info import describe
+
+    info = describe(config.model)
+    return own_folder(info.name, info.sha256, method, config.phases)
+
+
+def _describe(spec: DistillerSpec, config: DistillConfig, folder: Path) -> dict[str, Any]:
+    """What a dry run shows. The networks are built, but no examples are prepared."""
+    from fastdiffusers.distillation.dry_run import describe_distillation
+    from fastdiffusers.training.recipe import config_to_dict
+
+    lines, figures = describe_distillation(spec.target, config)
+    for line in lines:
+        print(line, file=sys.stderr)
+    recipe = config_to_dict(config)
+    for name, value in recipe.items():
+        print(f"  {name} = {value}", file=sys.stderr)
+    return {**figures, "out": str(folder), "recipe": recipe}
+
+
+def _train(spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str) -> dict[str, Any]:
+    from fastdiffusers.training import trainer
+    from fastdiffusers.training.launch import train
+    from fastdiffusers_cli.pretrain import without_resume
+
+    try:
+        figures = train(spec.target, config, folder, resume)
+    except trainer.Interrupted as stopped:
+        raise Interrupted(f"{stopped}: {shlex.join(['fastdiff', *without_resume(sys.argv[1:])])}") from None
+    return {**figures, "out": str(folder), "use": f"fastdiff infer --accel {spec.accelerator}:steps={config.phases}"}

@@ -1,0 +1,162 @@
+"""The accelerator that draws with a distilled adapter: its weights merged, its steps, its levels, its guidance. No Paddle
+until it is attached."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from fastdiffusers.accelerator import (
+    Accelerator,
+    AcceleratorSpec,
+    Effect,
+    Fidelity,
+    Kind,
+    Prediction,
+    Reference,
+    Setting,
+)
+from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, choose_adapter, read_card
+from fastdiffusers.errors import PlanError, WeightsError
+from fastdiffusers.models.info import ModelInfo
+
+DEFAULT_STEPS = 4
+
+
+@dataclass(frozen=True)
+class DistilledConfig:
+    """Options of a distilled adapter."""
+
+    adapter: str | None = field(
+        default=None, metadata={"help": "folder or .safetensors file; by default the one of this method and model"}
+    )
+    steps: int | None = field(
+        default=None, metadata={"help": "steps of a picture: picks the adapter made for them", "min": 1}
+    )
+    scale: float = field(default=1.0, metadata={"help": "factor on the adapter; 1 as it was trained", "min": 0.0})
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An adapter that was found: its weights, what is known of it, and what should be said of it."""
+
+    weights: Path
+    card: AdapterCard
+    notes: tuple[str, ...] = ()
+
+
+def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
+    """The adapter that the options mean on a model."""
+    if config.adapter is None:
+        folder = choose_adapter(info, method, config.steps, DEFAULT_STEPS)
+        return Choice(folder / WEIGHTS, read_card(folder))
+    path = Path(config.adapter)
+    if path.is_dir():
+        if not (path / WEIGHTS).is_file() and not (path / CARD).is_file():
+            raise WeightsError(f"{str(path)!r} holds neither {WEIGHTS} nor {CARD}; `fastdiff distill` writes both")
+        card = read_card(path)
+        if config.steps is not None and config.steps != card.steps:
+            raise PlanError(
+                f"steps={config.steps}, but the adapter {str(path)!r} was made for {card.steps}; leave steps out"
+            )
+        return Choice(path / WEIGHTS, card, _other_base(card, info))
+    if not path.is_file():
+        raise WeightsError(f"no adapter {str(path)!r}; valid: a folder that `fastdiff distill` wrote, or a LoRA file")
+    guidance = info.default_setting.guidance
+    card = AdapterCard(
+        method=path.name,
+        base=info.name,
+        base_sha256="",
+        steps=config.steps or DEFAULT_STEPS,
+        guidance_min=0.0,
+        guidance_max=float("inf"),
+    )
+    note = f"a LoRA file says nothing of steps: {card.steps}" + ("" if config.steps else ", set steps=N for others")
+    return Choice(path, card, (note, f"guidance {guidance:g} unless given"))
+
+
+def _other_base(card: AdapterCard, info: ModelInfo) -> tuple[str, ...]:
+    if card.base_sha256 == info.sha256:
+        return ()
+    return (f"WARNING: made for {card.base} ({card.base_sha256[:12]}…), this is {info.name} ({info.sha256[:12]}…)",)
+
+
+def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, setting: Setting) -> Prediction:
+    """What a plan says of an adapter; refuses steps and guidance that it was not made for."""
+    choice = choose(method, config, info)
+    card = choice.card
+    if setting.steps not in (info.default_setting.steps, card.steps):
+        raise PlanError(
+            f"{method} draws in {card.steps} steps, not {setting.steps}; leave the number out, or set "
+            f"{method}:steps=N for another adapter"
+        )
+    if "guidance" in info.features and not card.guidance_min <= setting.guidance <= card.guidance_max:
+        span = f"{card.guidance_min:g}"
+        if card.guidance_max > card.guidance_min:
+            span += f" to {card.guidance_max:g}"
+        raise PlanError(f"{method} was trained for guidance {span}, not {setting.guidance:g}")
+    reason = "; ".join((f"adapter {choice.weights.parent.name or choice.weights.name}", *choice.notes))
+    inner = dataclasses.replace(setting, steps=card.steps)
+    return Prediction(True, reason, f"draws in {card.steps} steps", inner)
+
+
+def distilled(name: str, method: str, summary: str, references: tuple[Reference, ...]) -> AcceleratorSpec:
+    """The specification of the accelerator that uses adapters of ``method``."""
+    config = dataclasses.make_dataclass(
+        f"{method.replace('-', ' ').title().replace(' ', '')}Config",
+        [("method", ClassVar[str])],
+        bases=(DistilledConfig,),
+        namespace={"method": method, "__doc__": DistilledConfig.__doc__},
+        frozen=True,
+    )
+    config.__module__ = DistilledConfig.__module__
+    return AcceleratorSpec(
+        name=name,
+        kind=Kind.DISTILL,
+        summary=summary,
+        target=f"{__name__}:Distilled",
+        config=config,
+        claims=frozenset({"weights", "steps", "scheduler"}),
+        requires=frozenset({"blocks"}),
+        tags=frozenset({"few-step", "lora"}),
+        fidelity=Fidelity.LOSSY,
+        references=references,
+        predict=partial(predict_distilled, method),
+    )
+
+
+class Distilled(Accelerator):
+    """Merges an adapter into the transformer and gives the pipeline its steps; the weights come back as they were."""
+
+    def attach(self, pipe: Any, recorder: Any) -> None:
+        from fastdiffusers.distillation.merging import FewSteps, merge
+
+        self._choice = choose(self.config.method, self.config, pipe.info)
+        card = self._choice.card
+        self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)
+        self._scheduler = FewSteps(pipe.scheduler, card.steps)
+        recorder.patch(pipe, "scheduler", self._scheduler)
+        recorder.on_reset(self._forget)
+        self._steps = 0
+        self._context = recorder.context
+
+    def _forget(self) -> None:
+        self._steps = self._context.steps
+
+    def effect(self) -> Effect:
+        card = self._choice.card
+        stats = {
+            "steps": self._steps,
+            "layers": self._merged.layers,
+            "rank": self._merged.rank,
+            "scale": self._merged.scale,
+            "fingerprint": self._merged.fingerprint,
+            "adapter": str(self._choice.weights),
+        }
+        parts = [f"{self._steps} steps", f"{self._merged.layers} layers merged at scale {self._merged.scale:g}"]
+        parts += [note for note in (self._merged.note, *self._choice.notes) if note]
+        done = self._merged.layers > 0 and self._merged.scale > 0 and 0 < self._steps <= card.steps
+        return Effect(done, "; ".join(parts), stats)

@@ -1,0 +1,157 @@
+"""Recipe keys of distillations: those of all methods, and those of each term."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from fastdiffusers.distillation.losses import LOSSES
+from fastdiffusers.errors import InputError
+from fastdiffusers.training.recipe import TrainerConfig, key
+
+TRAIN = ("lora", "full")
+COMPAT = ("none", "reference")
+DATA_KINDS = ("auto", "teacher", "csv", "folder", "laion", "prompts")
+TEACHER_DATA = "teacher"
+
+
+@dataclass(frozen=True)
+class DistillKeys(TrainerConfig):
+    """Keys of every method."""
+
+    muon: bool = key(False, "Muon on hidden matrices; AdamW everywhere suits adapters better")
+    lr: float = key(1e-4, "learning rate of the student", min=0.0)
+    schedule: str = key("constant", "form of the final decay", choices=("constant", "linear", "cosine"))
+
+    method: str = key("", "name of the method, set by its recipe")
+    model: str = key("flux-emoji", "teacher: an embedded model's name, or a folder")
+    train: str = key("lora", "train an adapter, or a full copy", choices=TRAIN)
+    rank: int = key(16, "rank r of the adapter", min=1)
+    alpha: float | None = key(None, "α of the adapter, whose scale is α/r; null: r, a scale of 1")
+    targets: tuple[str, ...] = key(("all",), "layers with an adapter: all, attention, mlp, modulation, projection")
+    terms: tuple[str, ...] = key(("consistency",), "the losses that are summed")
+    compat: str = key("none", "reference: the arithmetic of the first implementation, for comparison", choices=COMPAT)
+
+    data: str = key(TEACHER_DATA, "teacher: pictures that the teacher draws; or a folder, a CSV file, a file list")
+    data_kind: str = key("auto", "how to read the data", choices=DATA_KINDS)
+    prompts: str = key("", "file of prompts for data=teacher, one a line; empty: the embedded model's own captions")
+    examples: int | None = key(4096, "examples prepared; null: all there are", min=1)
+    resolution: int | None = key(None, "side of a picture in pixels, of equal area for others; null: the model's", min=16)
+    buckets: bool = key(True, "keep aspect ratios, in buckets of equal area; false: square")
+    min_side: int = key(0, "least side of a picture in pixels", min=0)
+    min_aesthetic: float | None = key(None, "least aesthetic score of a picture, where the data has one")
+    max_watermark: float | None = key(None, "greatest probability of a watermark, where the data has one")
+    max_unreadable: float = key(0.05, "greatest share of unreadable examples", min=0.0, max=1.0)
+    caption_drop: float = key(0.0, "share of empty captions", min=0.0, max=1.0)
+    trajectories: bool = key(False, "keep the teacher's states at the phases' edges (term kd)")
+    teacher_steps: int = key(28, "steps of the teacher where it draws", min=1)
+
+    guidance_min: float = key(3.5, "least guidance, drawn uniformly for each example", min=0.0)
+    guidance_max: float = key(3.5, "greatest guidance", min=0.0)
+    true_guidance: bool = key(False, "guide the teacher by a second evaluation, in place of its guidance input")
+    teacher_guidance: float = key(1.0, "what the guidance input is told then", min=0.0)
+    student_guidance: bool = key(True, "tell the student the guidance too, so that it can be chosen when drawing")
+
+    solver_steps: int = key(24, "levels N of the training grid, a multiple of phases", min=1)
+    phases: int = key(4, "phases M: the student's steps", min=1)
+    loss: str = key("huber", "distance between prediction and target", choices=LOSSES)
+    huber_c: float = key(1e-3, "c of the pseudo-Huber distance", min=0.0)
+    edge_share: float = key(0.5, "share of examples that are moved to an edge, late in the training", min=0.0, max=1.0)
+    edge_from: float = key(0.5, "share of the steps after which they are", min=0.0, max=1.0)
+
+    opponent_turns: int = key(1, "turns of the opponents (discriminator, critic) before each of the student", min=1)
+    opponent_warmup: int = key(0, "turns that only the opponents have at first", min=0)
+
+    recompute: bool = key(False, "compute activations again in the backward pass, to save memory")
+    compile: bool = key(True, "train on static graphs (about a third faster on a CPU)")
+    validation_prompts: int = key(24, "pictures that validations compare with the teacher's of the same noise", min=2)
+    validation_seed: int = key(1000, "their first seed", min=0)
+
+
+@dataclass(frozen=True)
+class ConsistencyKeys:
+    """Keys of the term consistency."""
+
+    consistency_weight: float = key(1.0, "weight of the consistency loss", min=0.0)
+    form: str = key("velocity", "compare predictions (velocity), or where they lead (x)", choices=("velocity", "x"))
+    target_ema: float = key(0.0, "decay of the average that targets come from; 0: the student itself", min=0.0, max=1.0)
+
+
+@dataclass(frozen=True)
+class AdversarialKeys:
+    """Keys of the term adversarial."""
+
+    adversarial_weight: float = key(0.1, "weight of the generator's loss", min=0.0)
+    adversarial_lr: float = key(1e-5, "learning rate of the heads", min=0.0)
+    adversarial_beta1: float = key(0.0, "β1 of the heads' AdamW", min=0.0, max=0.999)
+    adversarial_depths: tuple[float, ...] = key(
+        (0.25, 0.5, 0.75, 0.99), "where in the teacher the heads look, as shares of its blocks", min=0.0, max=1.0
+    )
+
+
+@dataclass(frozen=True)
+class DmdKeys:
+    """Keys of the term dmd."""
+
+    dmd_weight: float = key(0.01, "weight of distribution matching", min=0.0)
+    dmd_on: str = key("phase", "what is matched: landings within the phase, or x̂₀ at all levels", choices=("phase", "clean"))
+    dmd_critic: bool = key(False, "a trained critic as the fake score; false: the student itself")
+    dmd_critic_lr: float = key(2e-5, "learning rate of the critic", min=0.0)
+
+
+@dataclass(frozen=True)
+class ReflowKeys:
+    """Keys of the term reflow."""
+
+    reflow_weight: float = key(0.01, "weight of the reflow loss", min=0.0)
+
+
+@dataclass(frozen=True)
+class KdKeys:
+    """Keys of the term kd."""
+
+    kd_weight: float = key(1.0, "weight of the regression to cached trajectories", min=0.0)
+
+
+@dataclass(frozen=True)
+class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKeys, DistillKeys):
+    """The configuration of a distillation: keys of the trainer, of all methods, of all terms."""
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise InputError("recipe key 'terms' is empty; a student needs at least one loss")
+        if self.guidance_min > self.guidance_max:
+            raise InputError(
+                f"guidance_min {self.guidance_min} is above guidance_max {self.guidance_max}; they are a range"
+            )
+        if self.solver_steps % self.phases:
+            raise InputError(
+                f"solver_steps {self.solver_steps} is no multiple of phases {self.phases}, so the phases' edges would "
+                "not lie on the grid"
+            )
+        if "kd" in self.terms and not self.trajectories:
+            raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
+        if self.trajectories and self.data != TEACHER_DATA:
+            raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
+
+
+def check_given(names: Iterable[str], config: DistillConfig) -> None:
+    """`InputError` for a key that was given but belongs to a term that is not in the recipe: it would do nothing."""
+    for name in names:
+        owner = next((term for term, keys in TERM_KEYS.items() if name in keys), None)
+        if owner is not None and owner not in config.terms:
+            raise InputError(
+                f"recipe key {name!r} belongs to the term {owner}, which is not among terms={','.join(config.terms)}"
+            )
+
+
+TERM_KEYS = {
+    name: frozenset(item.name for item in fields(keys))
+    for name, keys in (
+        ("consistency", ConsistencyKeys),
+        ("adversarial", AdversarialKeys),
+        ("dmd", DmdKeys),
+        ("reflow", ReflowKeys),
+        ("kd", KdKeys),
+    )
+}

@@ -1,0 +1,187 @@
+"""Teacher, student and their opponents, on one frozen network.
+
+The teacher is the network with no adapter, the student one with the adapter ``student``, a critic one with ``critic``.
+Where a student is trained in full, it is a second network.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from fastdiffusers.caching.stack import BlockStack, Walk
+from fastdiffusers.distillation.lora import LoraBank
+
+TEACHER, STUDENT, CRITIC = "teacher", "student", "critic"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a network is told beside latents and level.
+
+    Attributes:
+        text: ``[B, T, J]``; pooled: ``[B, P]``; guidance: ``[B]``, or None for a network without a guidance input.
+        rope: the rotary table for the pictures' size.
+    """
+
+    text: paddle.Tensor
+    pooled: paddle.Tensor
+    guidance: paddle.Tensor | None
+    rope: tuple[paddle.Tensor, ...]
+
+    def told(self, guidance: paddle.Tensor | float) -> Conditions:
+        """The same with another guidance; unchanged for a network without that input."""
+        if self.guidance is None:
+            return self
+        if isinstance(guidance, int | float):
+            guidance = paddle.full_like(self.guidance, float(guidance))
+        return replace(self, guidance=guidance)
+
+    def untexted(self, text: paddle.Tensor, pooled: paddle.Tensor) -> Conditions:
+        """The same with the empty caption's embeddings, ``[1, …]``, for all."""
+        count = self.text.shape[0]
+        return replace(self, text=text.expand([count, -1, -1]), pooled=pooled.expand([count, -1]))
+
+    def tensors(self) -> tuple[Any, ...]:
+        return (self.text, self.pooled, self.guidance, *self.rope)
+
+
+class Networks:
+    """The roles of one distillation.
+
+    Args:
+        transformer: the teacher; frozen, and changed in place by adapters.
+        stack: its blocks as data.
+        student_lora: rank, alpha and targets of the student's adapter; None trains a full copy.
+        seed: of the adapters' start.
+        compile: run on static graphs, about a third faster on a CPU.
+    """
+
+    def __init__(
+        self,
+        transformer: Any,
+        stack: BlockStack,
+        student_lora: tuple[int, float | None, Sequence[str]] | None,
+        seed: int = 0,
+        compile: bool = False,
+    ) -> None:
+        self.stack, self.compile = stack, compile
+        self.teacher = transformer
+        self.teacher.eval()
+        self.bank: LoraBank | None = None
+        self._graphs: dict[Any, Callable[..., Any]] = {}
+        self._layers: list[nn.Layer] = []  # a graph refers to its layer weakly
+        self.parameters: dict[str, dict[str, paddle.Tensor]] = {}
+        if student_lora is None:
+            self.student = copy.deepcopy(transformer)
+            self.parameters[STUDENT] = {f"{STUDENT}.{name}": p for name, p in self.student.named_parameters()}
+            for parameter in transformer.parameters():
+                parameter.stop_gradient = True
+        else:
+            rank, alpha, targets = student_lora
+            self.bank = LoraBank(transformer, targets)
+            self.student = transformer
+            self.add_adapter(STUDENT, rank, alpha, seed)
+        # said by Paddle itself whenever a constant is made while a graph is recorded
+        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface", category=UserWarning)
+
+    def add_adapter(self, role: str, rank: int, alpha: float | None = None, seed: int = 0) -> dict[str, paddle.Tensor]:
+        """Another adapter on the frozen network, and its parameters."""
+        if self.bank is None:
+            self.bank = LoraBank(self.teacher, ("all",))
+        self.parameters[role] = self.bank.add(role, rank, alpha, seed)
+        return self.parameters[role]
+
+    @property
+    def has_guidance(self) -> bool:
+        return bool(self.teacher.config.guidance_embeds)
+
+    def rope(self, height: int, width: int, tokens: int, count: int) -> tuple[paddle.Tensor, ...]:
+        """The rotary table of ``count`` pictures of latents ``height`` × ``width``, for ``tokens`` text tokens."""
+        from fastdiffusers.pipelines.pixels import position_ids
+
+        table = self.teacher.rope(np.zeros((tokens, 3), np.float32), position_ids(height, width))
+        if paddle.get_device().startswith("cpu"):  # a product of equal shapes is many times faster there
+            heads = self.teacher.config.num_attention_heads
+            table = tuple(part.expand([count, -1, heads, -1]).contiguous() for part in table)
+        return tuple(table)
+
+    def predict(self, role: str, x: paddle.Tensor, level: paddle.Tensor, conditions: Conditions) -> paddle.Tensor:
+        """What the network of ``role`` predicts of ``x`` at ``level``. Gradients flow unless `paddle.no_grad`."""
+        return self._run((role, "predict"), self._velocity, role, (x, level, *conditions.tensors()))
+
+    def features(
+        self, x: paddle.Tensor, level: paddle.Tensor, conditions: Conditions, blocks: tuple[int, ...]
+    ) -> list[paddle.Tensor]:
+        """The teacher's image tokens ``[B, S, C]`` after each of ``blocks`` (numbers of blocks run, rising)."""
+        make = lambda network: _Features(network, self.stack, blocks)  # noqa: E731
+        return self._run((TEACHER, blocks), make, TEACHER, (x, level, *conditions.tensors()))
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.stack.blocks(self.teacher))
+
+    def _velocity(self, network: Any) -> nn.Layer:
+        return _Velocity(network)
+
+    def _run(self, key: Any, make: Callable[[Any], nn.Layer], role: str, inputs: tuple[Any, ...]) -> Any:
+        key = (key, paddle.is_grad_enabled())  # a graph that was recorded without gradients never has any
+        if key not in self._graphs:
+            layer = make(self.student if role == STUDENT else self.teacher)
+            self._layers.append(layer)  # in training mode: a graph of a layer in eval mode has no backward part
+            forward = layer.forward
+            self._graphs[key] = paddle.jit.to_static(forward, full_graph=True) if self.compile else forward
+        adapter = role if self.bank is not None and role in self.bank_roles else None
+        if self.bank is None:
+            return self._graphs[key](*inputs)
+        with self.bank.using(adapter):  # also while the graph is recorded, which is at the first call
+            return self._graphs[key](*inputs)
+
+    @property
+    def bank_roles(self) -> frozenset[str]:
+        """Roles that are adapters."""
+        full = {STUDENT} if self.student is not self.teacher else set()
+        return frozenset(self.parameters) - full
+
+
+class _Velocity(nn.Layer):
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, level, text, pooled, guidance, cos, sin):
+        return self.network(x, text, pooled, level, (cos, sin), guidance)
+
+
+class _Features(nn.Layer):
+    def __init__(self, network: Any, stack: BlockStack, blocks: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.stack, self.blocks = stack, blocks
+
+    def forward(self, x, level, text, pooled, guidance, cos, sin):
+        network = self.network
+        image = network.x_embedder(x)
+        told = None if guidance is None else guidance * 1000
+        temb = network.time_text_embed(level * 1000, told, pooled)
+        return walk_features(self.stack, network, image, network.context_embedder(text), (temb, (cos, sin)), self.blocks)
+
+
+def walk_features(
+    stack: BlockStack, network: Any, image: Any, text: Any, conditions: tuple[Any, ...], blocks: tuple[int, ...]
+) -> list[Any]:
+    """Image tokens after each of ``blocks``."""
+    walk = Walk(stack, network, image, text, conditions)
+    found = []
+    for stop in blocks:
+        walk.run(stop)
+        found.append(walk.image())
+    return found

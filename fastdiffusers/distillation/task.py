@@ -1,0 +1,190 @@
+"""Distillation as a task of the trainer: roles, data and terms put together from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from fastdiffusers.distillation.data import DataOptions, Examples, Store, prepare
+from fastdiffusers.distillation.export import export_student
+from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
+from fastdiffusers.distillation.keys import DistillConfig
+from fastdiffusers.distillation.networks import STUDENT, Conditions, Networks
+from fastdiffusers.distillation.process import FlowMatching
+from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.terms import term_class
+from fastdiffusers.distillation.terms.term import Term
+from fastdiffusers.distillation.validation import Validation
+from fastdiffusers.training.task import ParameterGroup, Step, Task
+
+
+class DistillTask(Task):
+    """Loss of a student's turn: the weighted sum of the terms. Opponents' turns lie between."""
+
+    Config = DistillConfig
+    config: DistillConfig
+
+    def build(self) -> list[ParameterGroup]:
+        import fastdiffusers
+        from fastdiffusers.caching.stack import stack_of
+
+        config = self.config
+        self.pipe = fastdiffusers.load(config.model)
+        self.store = prepare(self.pipe, DataOptions.of(config))
+        lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
+        on_cpu = paddle.get_device().startswith("cpu")
+        self.networks = Networks(
+            self.pipe.transformer, stack_of(self.pipe.info.family), lora, config.seed, config.compile and on_cpu
+        )
+        self.process = FlowMatching()
+        self.terms: list[Term] = [term_class(name)(config, self.networks) for name in config.terms]
+        self.opponents = [term for term in self.terms if term.groups()]
+        student = ParameterGroup(STUDENT, self.networks.parameters[STUDENT])
+        self._grids: dict[tuple[int, int], PhaseGrid] = {}
+        self._ropes: dict[tuple[tuple[int, int], int], Any] = {}
+        return [student, *(group for term in self.opponents for group in term.groups())]
+
+    @property
+    def examples(self) -> int:
+        return len(self.store)
+
+    def describe(self) -> list[str]:
+        roles = ["teacher: " + f"{self.pipe.info.name}, {_millions(self.networks.teacher.parameters())}"]
+        for name, parameters in self.networks.parameters.items():
+            roles.append(f"{name}: {_millions(parameters.values())} trained")
+        for term in self.opponents:
+            for group in term.groups():
+                if group.name not in self.networks.parameters:
+                    roles.append(f"{group.name}: {_millions(group.parameters.values())} trained")
+        edges = " ".join(f"{edge:.4f}" for edge in self.grid(self._usual_size).edges)
+        return [
+            *roles,
+            f"terms: {', '.join(f'{term.weight:g} × {name}' for term, name in zip(self.terms, self.config.terms, strict=True))}",
+            f"levels of the student's {self.config.phases} steps: {edges}",
+            f"{len(self.store)} examples: {self.store.meta['source']}",
+        ]
+
+    @property
+    def _usual_size(self) -> tuple[int, int]:
+        setting = self.pipe.info.default_setting
+        return setting.height, setting.width
+
+    def grid(self, size: tuple[int, int]) -> PhaseGrid:
+        """The levels for pictures of ``size``, (height, width) in pixels."""
+        if size not in self._grids:
+            rows, columns = self._cells(size)
+            tokens = (rows // 2) * (columns // 2)
+            self._grids[size] = flow_grid(self.pipe.scheduler, tokens, self.config.solver_steps, self.config.phases)
+        return self._grids[size]
+
+    def _cells(self, size: tuple[int, int]) -> tuple[int, int]:
+        unit = self.pipe.vae_scale_factor
+        return size[0] // unit, size[1] // unit
+
+    def rope(self, size: tuple[int, int], tokens: int, count: int) -> Any:
+        """The rotary table, made once for each size and number of pictures."""
+        key = (size, count)
+        if key not in self._ropes:
+            self._ropes[key] = self.networks.rope(*self._cells(size), tokens, count)
+        return self._ropes[key]
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Any:
+        return self.store.examples(rows, rng), rng
+
+    def scene(self, examples: Examples, rng: np.random.Generator, index: int) -> Scene:
+        """Where the examples stand in step ``index``."""
+        config = self.config
+        count = len(examples.latents)
+        grid = self.grid(examples.size)
+        late = index >= config.edge_from * config.steps
+        n = grid.draw(rng, count, config.edge_share if late else 0.0)
+        told = examples.guidance
+        if told is None:
+            told = rng.uniform(config.guidance_min, config.guidance_max, count).astype(np.float32)
+        noise = rng.standard_normal(examples.latents.shape, dtype=np.float32)
+        text, pooled = self._dropped(examples, rng)
+        guidance = paddle.to_tensor(told) if self.networks.has_guidance else None
+        rope = self.rope(examples.size, text.shape[1], count)
+        given = Conditions(paddle.to_tensor(text), paddle.to_tensor(pooled), guidance, rope)
+        teacher, empty, scale = given, None, None
+        if config.true_guidance:
+            teacher, scale = given.told(config.teacher_guidance), paddle.to_tensor(told)
+            empty = teacher.untexted(*map(paddle.to_tensor, self.store.empty()))
+        usual = (config.guidance_min + config.guidance_max) / 2
+        student = given if config.student_guidance else given.told(usual)
+        edges = None if examples.edges is None else paddle.to_tensor(examples.edges)
+        return Scene(
+            self.networks,
+            self.process,
+            grid,
+            paddle.to_tensor(examples.latents),
+            paddle.to_tensor(noise),
+            n,
+            teacher,
+            student,
+            empty,
+            scale,
+            rng,
+            index,
+            edges,
+        )
+
+    def _dropped(self, examples: Examples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if not self.config.caption_drop:
+            return examples.text, examples.pooled
+        gone = rng.random(len(examples.text)) < self.config.caption_drop
+        text, pooled = self.store.empty()
+        return np.where(gone[:, None, None], text, examples.text), np.where(gone[:, None], pooled, examples.pooled)
+
+    def step(self, batch: Any, index: int) -> Step:
+        scene = self.scene(*batch, index)
+        if self._opponents_turn(index):
+            return self._opponents_step(scene)
+        losses, metrics = [], {}
+        for name, term in zip(self.config.terms, self.terms, strict=True):
+            loss, found = term.loss(scene)
+            losses.append(term.weight * loss)
+            metrics.update({name: float(loss.item()), **found})
+        return Step(paddle.add_n(losses), frozenset({STUDENT}), metrics)
+
+    def _opponents_turn(self, index: int) -> bool:
+        config = self.config
+        if not self.opponents or index < config.opponent_warmup:
+            return bool(self.opponents)
+        return (index - config.opponent_warmup) % (config.opponent_turns + 1) < config.opponent_turns
+
+    def _opponents_step(self, scene: Scene) -> Step:
+        losses, metrics = [], {}
+        for term in self.opponents:
+            loss, found = term.opponent_loss(scene)
+            losses.append(loss)
+            metrics.update(found)
+        names = frozenset(group.name for term in self.opponents for group in term.groups())
+        return Step(paddle.add_n(losses), names, metrics)
+
+    @cached_property
+    def validation(self) -> Validation:
+        """Pictures of the student beside the teacher's."""
+        return Validation(self)
+
+    def validate(self) -> Mapping[str, float]:
+        return self.validation.figures()
+
+    def sample(self) -> np.ndarray:
+        return self.validation.grid()
+
+    def export(self, folder: Path) -> dict[str, Any]:
+        figures = dict(self.validate())
+        export_student(self, folder, figures)
+        return figures
+
+
+def _millions(parameters: Any) -> str:
+    return f"{sum(int(np.prod(p.shape)) for p in parameters) / 1e6:.2f} M parameters"
+
+

@@ -1,0 +1,75 @@
+"""A discriminator on the teacher's features, token by token, so that any size and aspect ratio will do.
+
+Sauer et al. 2024, "Fast High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation", section 3, with
+the hinge loss; within phases as in Wang et al. 2024, "Phased Consistency Models", section 3.3.
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from fastdiffusers.distillation.networks import Networks
+from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.terms.term import Metrics, Term
+from fastdiffusers.training.task import ParameterGroup
+
+HEADS = "heads"
+
+
+class Head(nn.Layer):
+    """Tokens ``[B, S, C]`` to logits ``[B, S]``: two linear layers on normed tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, 1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.outer(F.silu(self.inner(self.norm(x)))).squeeze(-1)
+
+
+class Adversarial(Term):
+    """Real: data at the end of the phase. Fake: the student's landing there. Both are re-noised with the *same* noise
+    to the same level within the phase, and the frozen teacher's features of both are judged."""
+
+    weight_key = "adversarial_weight"
+
+    def __init__(self, config: object, networks: Networks) -> None:
+        super().__init__(config, networks)
+        depth = networks.depth
+        self.blocks = tuple(sorted({max(1, round(share * depth)) for share in self.config.adversarial_depths}))
+        width = int(networks.teacher.proj_out.weight.shape[0])
+        self.heads = nn.LayerList([Head(width) for _ in self.blocks])
+
+    def groups(self) -> list[ParameterGroup]:
+        config = self.config
+        parameters = {f"{HEADS}.{name}": p for name, p in self.heads.named_parameters()}
+        scale = config.adversarial_lr / config.lr
+        return [ParameterGroup(HEADS, parameters, lr_scale=scale, beta1=config.adversarial_beta1, averaged=False)]
+
+    def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
+        level = scene.between(scene.end, scene.start)
+        fake = scene.process.renoise(scene.landing, scene.end, level, scene.normal())
+        return -self._mean(self._logits(scene, fake, level)), {}
+
+    def opponent_loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
+        process = scene.process
+        level, noise = scene.between(scene.end, scene.start), scene.normal()
+        with paddle.no_grad():
+            fake = process.renoise(scene.landing, scene.end, level, noise)
+            real = process.renoise(process.add_noise(scene.clean, scene.noise, scene.end), scene.end, level, noise)
+        told_real, told_fake = self._logits(scene, real, level), self._logits(scene, fake, level)
+        loss = self._mean([F.relu(1 - told) for told in told_real]) + self._mean([F.relu(1 + t) for t in told_fake])
+        right = [(told > 0).astype("float32") for told in told_real] + [(t < 0).astype("float32") for t in told_fake]
+        return loss, {"d_loss": float(loss.item()), "d_accuracy": float(self._mean(right).item())}
+
+    def _logits(self, scene: Scene, x: paddle.Tensor, level: paddle.Tensor) -> list[paddle.Tensor]:
+        features = self.networks.features(x, level, scene.teacher, self.blocks)
+        return [head(feature) for head, feature in zip(self.heads, features, strict=True)]
+
+    @staticmethod
+    def _mean(logits: list[paddle.Tensor]) -> paddle.Tensor:
+        return paddle.add_n([told.mean() for told in logits]) / len(logits)

@@ -1,0 +1,86 @@
+"""Distribution matching: the student's pictures are moved to where the teacher finds them likelier than a fake score.
+
+Yin et al. 2024, "One-step Diffusion with Distribution Matching Distillation", eq. 7 and 8, and "Improved Distribution
+Matching Distillation", section 4: grad = (μ_fake − μ_real) / mean|x̂ − μ_real|, both denoised from the re-noised
+picture x̂_t, the mean taken per sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from fastdiffusers.distillation.networks import CRITIC, STUDENT, Networks
+from fastdiffusers.distillation.scene import LEAST_SHARE, Scene
+from fastdiffusers.distillation.terms.term import Metrics, Term
+from fastdiffusers.training.task import ParameterGroup
+
+GUARD = 1e-5
+
+
+class DistributionMatching(Term):
+    """½‖x̂ − sg(x̂ − grad)‖² on what the student made: its landing at the end of the phase, compared within the phase
+    (``dmd_on: phase``), or its whole estimate x̂₀, compared at all levels (``dmd_on: clean``, DMD2).
+
+    The fake score is the student itself (``dmd_critic: false``, as FLUX-Lightning has it), or a second adapter that is
+    trained on the student's landings by the loss of the process itself.
+    """
+
+    weight_key = "dmd_weight"
+
+    def __init__(self, config: object, networks: Networks) -> None:
+        super().__init__(config, networks)
+        self.role = CRITIC if self.config.dmd_critic else STUDENT
+        if self.config.dmd_critic:
+            networks.add_adapter(CRITIC, self.config.rank, self.config.alpha, self.config.seed + 1)
+
+    def groups(self) -> list[ParameterGroup]:
+        if self.role != CRITIC:
+            return []
+        config = self.config
+        scale = config.dmd_critic_lr / config.lr
+        return [ParameterGroup(CRITIC, self.networks.parameters[CRITIC], lr_scale=scale, averaged=False)]
+
+    def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
+        made, end = self.made(scene)
+        gradient = self.gradient(scene, made.detach(), end)
+        loss = 0.5 * ((made - (made.detach() - gradient)) ** 2).mean()
+        return loss, {"dmd_gradient": float(gradient.abs().mean().item())}
+
+    def made(self, scene: Scene) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """What the student made, x̂, and the level it is at."""
+        if self.config.dmd_on == "phase":
+            return scene.landing, scene.end
+        clean = scene.process.clean_from(scene.x, scene.prediction, scene.sigma)
+        return clean, scene.level(np.full_like(scene.n, scene.grid.steps))
+
+    @paddle.no_grad()
+    def gradient(self, scene: Scene, made: paddle.Tensor, end: paddle.Tensor) -> paddle.Tensor:
+        """(μ_fake − μ_real) / mean|x̂₀ − μ_real|, of x̂'s shape; the mean is taken for each sample."""
+        process = scene.process
+        level = self._level(scene)
+        x = process.renoise(made, end, level, scene.normal())
+        fake = process.clean_from(x, self.networks.predict(self.role, x, level, scene.student), level)
+        real = process.clean_from(x, scene.by_teacher(x, level), level)
+        clean = process.clean_from(scene.x, scene.prediction, scene.sigma)
+        scale = (clean - real).abs().mean(axis=list(range(1, made.ndim)), keepdim=True) + GUARD
+        return (fake - real) / scale
+
+    def opponent_loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
+        """The process's own loss on what the student made: a score of its pictures."""
+        process = scene.process
+        with paddle.no_grad():
+            made, end = self.made(scene)
+            level = self._level(scene)
+            x = process.renoise(made, end, level, scene.normal())
+            target = process.prediction_between(x, level, made, end)
+        error = self.networks.predict(CRITIC, x, level, scene.student) - target
+        loss = (error * error).mean()
+        return loss, {"critic_loss": float(loss.item())}
+
+    def _level(self, scene: Scene) -> paddle.Tensor:
+        """Where the scores are compared: within the phase, or anywhere on the (shifted) way down."""
+        if self.config.dmd_on == "phase":
+            return scene.between(scene.end, scene.start)
+        share = scene.rng.uniform(LEAST_SHARE, 1 - LEAST_SHARE, scene.count) * scene.grid.steps
+        return paddle.to_tensor(np.interp(share, np.arange(scene.grid.steps + 1), scene.grid.levels).astype(np.float32))

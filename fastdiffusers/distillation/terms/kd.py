@@ -1,0 +1,32 @@
+"""Regression to cached trajectories: from each edge the student must jump to where the teacher's steps led.
+
+Luhman & Luhman 2021, "Knowledge Distillation in Iterative Generative Models", section 3, for each phase.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from fastdiffusers.distillation.losses import distance
+from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.terms.term import Metrics, Term
+from fastdiffusers.errors import InputError
+
+
+class Regression(Term):
+    """d(v_θ(x_{s_m}), v*) with v* the prediction that goes from the teacher's state at one edge to that at the next; for
+    flows (x_{s_m} − x_{s_{m+1}}) / (s_m − s_{m+1})."""
+
+    weight_key = "kd_weight"
+
+    def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
+        if scene.edges is None:
+            raise InputError("the term kd needs the teacher's trajectories; set trajectories=true with data=teacher")
+        phase = scene.rng.integers(scene.grid.phases, size=scene.count)
+        rows = np.arange(scene.count)
+        edges = scene.edges.numpy()
+        here, there = (paddle.to_tensor(edges[rows, at]) for at in (phase, phase + 1))
+        level, end = (paddle.to_tensor(scene.grid.edges[at]) for at in (phase, phase + 1))
+        target = scene.process.prediction_between(here, level, there, end)
+        return distance(self.config.loss, scene.by_student(here, level), target, self.config.huber_c), {}

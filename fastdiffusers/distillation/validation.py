@@ -1,0 +1,99 @@
+"""The student's pictures beside the teacher's of the same noise: figures for the log, and a grid to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import paddle
+
+from fastdiffusers.distillation.networks import STUDENT, TEACHER, Conditions
+from fastdiffusers.distillation.health import compare
+from fastdiffusers.noise import picture_noise
+from fastdiffusers.pipelines import pixels
+
+if TYPE_CHECKING:
+    from fastdiffusers.distillation.task import DistillTask
+
+SEEDS = 4
+"""Pictures of one prompt, so that diversity can be seen."""
+
+
+class Validation:
+    """A fixed set of prompts and seeds. The teacher draws once, the student whenever it is asked.
+
+    Prompts are the first ones of the examples (of those, each once), at the model's usual size and guidance.
+    """
+
+    def __init__(self, task: DistillTask) -> None:
+        self.task = task
+        pipe, config = task.pipe, task.config
+        setting = pipe.info.default_setting
+        self.size = (setting.height, setting.width)
+        rows, columns = task._cells(self.size)
+        self.cells = (rows, columns)
+        kinds = max(1, config.validation_prompts // SEEDS)
+        examples = task.store.examples(np.arange(min(8 * kinds, len(task.store))), np.random.default_rng(0))
+        first = list({caption: i for i, caption in reversed(list(enumerate(examples.captions)))}.values())[::-1][:kinds]
+        chosen = np.repeat(first, SEEDS)
+        self.captions = [examples.captions[i] for i in chosen]
+        count = len(chosen)
+        seeds = [config.validation_seed + i for i in range(count)]
+        self.noise = pixels.pack(picture_noise((pipe.vae.config.latent_channels, rows, columns), seeds))
+        guidance = (config.guidance_min + config.guidance_max) / 2
+        told = paddle.full([count], guidance, dtype="float32") if task.networks.has_guidance else None
+        text, pooled = examples.text[chosen], examples.pooled[chosen]
+        rope = task.rope(self.size, text.shape[1], count)
+        self.conditions = Conditions(paddle.to_tensor(text), paddle.to_tensor(pooled), told, rope)
+        self.guidance = guidance
+        self.teacher = self.draw(TEACHER, config.teacher_steps)
+        self.teacher_pictures = self.decode(self.teacher)
+        self.student_pictures = self.teacher_pictures
+
+    @paddle.no_grad()
+    def draw(self, role: str, steps: int) -> np.ndarray:
+        """Packed latents by Euler steps at the levels of the pipeline's scheduler."""
+        from fastdiffusers.distillation.grid import scheduler_levels
+
+        task, config = self.task, self.task.config
+        levels = scheduler_levels(task.pipe.scheduler, self.noise.shape[1], steps)
+        x = paddle.to_tensor(self.noise)
+        given = self.conditions
+        for now, then in zip(levels[:-1], levels[1:], strict=True):
+            level = paddle.full([len(self.noise)], float(now), dtype="float32")
+            if role == TEACHER and config.true_guidance:
+                told = task.networks.predict(role, x, level, given.told(config.teacher_guidance))
+                empty = given.told(config.teacher_guidance).untexted(*map(paddle.to_tensor, task.store.empty()))
+                untold = task.networks.predict(role, x, level, empty)
+                prediction = untold + self.guidance * (told - untold)
+            else:
+                prediction = task.networks.predict(role, x, level, given)
+            x = x + prediction * float(then - now)
+        return x.numpy()
+
+    @paddle.no_grad()
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """uint8 ``[B, H, W, 3]``."""
+        vae = self.task.pipe.vae
+        parts = []
+        for i in range(0, len(latents), SEEDS):
+            cells = pixels.unpack(paddle.to_tensor(latents[i : i + SEEDS]), *self.cells)
+            parts.append(pixels.to_unit_range(vae.decode(vae.unscale_latents(cells))))
+        return (np.concatenate(parts) * 255).round().astype(np.uint8)
+
+    def figures(self) -> dict[str, float]:
+        """Root-mean-square distance of latents from the teacher's, and the student's looks relative to its."""
+        latents = self.draw(STUDENT, self.task.config.phases)
+        self.student_pictures = self.decode(latents)
+        rmse = float(np.sqrt(np.mean((latents.astype(np.float64) - self.teacher) ** 2)))
+        return {"rmse": rmse, **compare(self.student_pictures, self.teacher_pictures, SEEDS)}
+
+    def grid(self) -> np.ndarray:
+        """A row of the teacher's pictures above one of the student's, twelve a row: uint8 ``[H, W, 3]``."""
+        self.student_pictures = self.decode(self.draw(STUDENT, self.task.config.phases))
+        bands = []
+        for i in range(0, len(self.teacher_pictures), 12):
+            for row in (self.teacher_pictures[i : i + 12], self.student_pictures[i : i + 12]):
+                bands.append(np.concatenate([*row, *[np.full_like(row[0], 255)] * (12 - len(row))], axis=1))
+            bands.append(np.full_like(bands[-1][:4], 255))
+        return np.concatenate(bands[:-1])
