@@ -59,9 +59,7 @@ def import_command(command: str | Sequence[str], compat: str = "none") -> Import
     script.translate(draft, launch, compat)
     _remark_missing(draft, script)
     environment = {
-        name: value
-        for name, value in statement.environment.items()
-        if name.startswith(KEPT) and name not in NOT_KEPT
+        name: value for name, value in statement.environment.items() if name.startswith(KEPT) and name not in NOT_KEPT
     }
     _remark_unused(draft, statement, environment)
     outcomes = tuple(_outcome(flag, arguments, draft) for flag in script.flags if flag.name in arguments.given)

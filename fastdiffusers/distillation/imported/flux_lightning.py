@@ -36,7 +36,9 @@ FLAGS: tuple[Flag, ...] = (
     dropped("sample_batch_size", int, 4, NEVER_USED),
     *accelerate_flags(batch=4, epochs=1, weight_decay=1e-4),
     LEVEL,
-    computed("guidance_scale", float, 3.5, "guidance_min guidance_max", "embedded, fed to teacher and student", minimum=0),
+    computed(
+        "guidance_scale", float, 3.5, "guidance_min guidance_max", "embedded, fed to teacher and student", minimum=0
+    ),
     dropped("text_encoder_lr", float, 5e-6, NEVER_USED),
     dropped("adam_weight_decay_text_encoder", float, 1e-3, NEVER_USED),
     dropped("lr_num_cycles", int, 1, "belongs to schedules that the script never attaches"),
@@ -117,7 +119,8 @@ def _terms(draft: Draft) -> None:
     draft.set("edge_share", 0.0, note="levels are drawn uniformly from the solver's grid")
     if values["adv_weight"] > 0:
         terms.append("adversarial")
-        draft.set("adversarial_weight", values["adv_weight"], "adv_weight")
+        note = "there a head on each of the 57 blocks, here on those of adversarial_depths"
+        draft.set("adversarial_weight", values["adv_weight"], "adv_weight", note)
         draft.set("adversarial_beta1", 0.0)
         draft.set("adversarial_every", 2, note="discriminator on even steps, student on odd ones")
         if "steps" in draft.entries:
@@ -148,7 +151,9 @@ def _schedule(draft: Draft, reference: bool) -> None:
     if asked and not reference:
         fill_schedule(draft, "lr_scheduler", values["lr_warmup_steps"], "lr_warmup_steps")
         if "schedule" in draft.entries:
-            draft.entries["schedule"].note = (
+            draft.entries[
+                "schedule"
+            ].note = (
                 "as the command asks; the script never attached it and trained at a constant rate (compat=reference)"
             )
         return

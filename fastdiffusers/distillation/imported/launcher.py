@@ -71,20 +71,19 @@ def _options(words: list[str]) -> dict[str, str]:
 
 def _devices(options: dict[str, str], environment: dict[str, str]) -> int | None:
     """Processes in all: those of one machine times the machines."""
-    lists = [options[name] for name in DEVICE_LISTS if name in options]
-    if "--nproc_per_node" in options:
-        each = _count("--nproc_per_node", options["--nproc_per_node"])
-    elif lists:
-        each = len([item for item in lists[-1].split(",") if item.strip()])
-    elif environment.get("CUDA_VISIBLE_DEVICES"):
-        each = len([item for item in environment["CUDA_VISIBLE_DEVICES"].split(",") if item.strip()])
-    else:
-        return None
     if "--ips" in options:
-        machines = len([item for item in options["--ips"].split(",") if item.strip()])
+        machines = _listed(options["--ips"])
     else:
         machines = _count("--nnodes", options.get("--nnodes", "1"))
-    return each * machines
+    lists = [options[name] for name in DEVICE_LISTS if name in options]
+    if "--nproc_per_node" in options:
+        return machines * _count("--nproc_per_node", options["--nproc_per_node"])
+    visible = lists[-1] if lists else environment.get("CUDA_VISIBLE_DEVICES", "")
+    return machines * _listed(visible) if visible else None
+
+
+def _listed(text: str) -> int:
+    return len([item for item in text.split(",") if item.strip()])
 
 
 def _count(name: str, text: str) -> int:

@@ -40,7 +40,9 @@ FLAGS: tuple[Flag, ...] = (
     *refused_paths("vae_name_or_path", "text_encoder_name_or_path", "text_encoder_2_name_or_path"),
     *refused_paths("teacher_unet_name_or_path", "tokenizer_name", "tokenizer_2_name"),
     same("model_max_length", int, 77, "the length of captions is the text encoder's own, 77"),
-    dropped("num_inference_steps", int, 4, "only for pictures drawn in training; the accelerator's option at inference"),
+    dropped(
+        "num_inference_steps", int, 4, "only for pictures drawn in training; the accelerator's option at inference"
+    ),
     dropped("vae_encode_batch_size", int, None, "pictures are encoded once, in batches that fit"),
     *GUIDANCE,
     mapped("num_ddim_timesteps", int, 50, "solver_steps", minimum=1),
@@ -97,7 +99,9 @@ def translate(draft: Draft, launch: Launch, compat: str) -> None:
     fill_resume(draft, "never" if values["overwrite_output_dir"] else "auto")
     draft.set("data", values["file_list"], "file_list", "a list whose lines name lists of shards")
     draft.set("data_kind", "laion", "file_list")
-    draft.set("resolution", values["resolution"], "resolution", "square; the predecessor cuts anywhere, here in the middle")
+    draft.set(
+        "resolution", values["resolution"], "resolution", "square; the predecessor cuts anywhere, here in the middle"
+    )
     draft.set("min_side", values["resolution"], "resolution")
     if "sample_every" in draft.entries:
         draft.entries["sample_every"].value = max(0, values["image_logging_steps"])
@@ -134,7 +138,9 @@ def fill_guidance(draft: Draft, full: bool, w_min: float) -> None:
     values = draft.arguments
     low = values["w_min"] or w_min
     high = values["w_max"]
-    note = f"w there is added to the conditional prediction; this is the usual scale, w + 1 (w from {low:g} to {high:g})"
+    note = (
+        f"w there is added to the conditional prediction; this is the usual scale, w + 1 (w from {low:g} to {high:g})"
+    )
     draft.set("guidance_min", low + SCALE_OFFSET, "w_min", note)
     draft.set("guidance_max", high + SCALE_OFFSET, "w_max")
     draft.set("true_guidance", True)

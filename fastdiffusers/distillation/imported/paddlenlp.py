@@ -21,7 +21,7 @@ TRAINER_FLAGS: tuple[Flag, ...] = (
     mapped("learning_rate", float, 5e-5, "lr", minimum=0),
     mapped("weight_decay", float, 0.0, "weight_decay", minimum=0),
     *ADAM,
-    computed("num_train_epochs", float, 3.0, "", "steps are counted here: --max_steps", minimum=0),
+    refused("num_train_epochs", float, 3.0, "steps are counted here; not needed beside --max_steps", minimum=0),
     computed("max_steps", int, -1, "steps", "optimiser steps"),
     computed("lr_scheduler_type", str, "linear", "schedule", "constant, linear, cosine", choices=SCHEDULES),
     computed("warmup_ratio", float, 0.0, "warmup_steps", "share of --max_steps", minimum=0, maximum=1),

@@ -31,7 +31,9 @@ def accelerate_flags(batch: int, epochs: int, weight_decay: float) -> tuple[Flag
     """Flags of the scripts that are built on an accelerator object, with the defaults that differ among them."""
     return (
         word("output_dir", str, None, "--out", "the folder that is written"),
-        computed("seed", int, None, "seed", "there each process adds its rank to it; here one seed rules all", minimum=0),
+        computed(
+            "seed", int, None, "seed", "there each process adds its rank to it; here one seed rules all", minimum=0
+        ),
         dropped("logging_dir", str, "logs", "log.jsonl and the tracker's files lie in the output folder"),
         computed("report_to", str, "tensorboard", "tracker", "VisualDL is the tracker here"),
         dropped("tracker_project_name", str, "text2image-fine-tune", "the output folder names the run"),
@@ -41,7 +43,9 @@ def accelerate_flags(batch: int, epochs: int, weight_decay: float) -> tuple[Flag
         dropped("dataloader_num_workers", int, 0, NO_LOADER),
         computed("train_batch_size", int, batch, "batch", "examples of a step over all devices and passes", minimum=1),
         computed("gradient_accumulation_steps", int, 1, "accumulation", "passes of a step", minimum=1),
-        computed("num_train_epochs", int, epochs, "", "steps are counted here: --max_train_steps", minimum=1),
+        refused(
+            "num_train_epochs", int, epochs, "steps are counted here; not needed beside --max_train_steps", minimum=1
+        ),
         computed("max_train_steps", int, None, "steps", "optimiser steps", minimum=1),
         computed("learning_rate", float, 1e-4, "lr", "multiplied out where --scale_lr is given", minimum=0),
         computed("scale_lr", bool, False, "lr", "times devices, accumulation and batch"),
@@ -57,9 +61,7 @@ def accelerate_flags(batch: int, epochs: int, weight_decay: float) -> tuple[Flag
     )
 
 
-LEVEL = computed(
-    "fp16_opt_level", str, "O1", "precision", "O0 is float32, as there", choices=("O0", "O1", "O2")
-)
+LEVEL = computed("fp16_opt_level", str, "O1", "precision", "O0 is float32, as there", choices=("O0", "O1", "O2"))
 
 
 def fill_accelerate(draft: Draft, launch: Launch) -> None:
@@ -72,7 +74,7 @@ def fill_accelerate(draft: Draft, launch: Launch) -> None:
         factor = values["train_batch_size"] * values["gradient_accumulation_steps"] * (launch.devices or 1)
         lr, note = lr * factor, f"--scale_lr: {values['learning_rate']:g} times {factor}, the examples of a step"
     draft.set("lr", lr, "learning_rate scale_lr" if values["scale_lr"] else "learning_rate", note)
-    level = values["fp16_opt_level"] if "fp16_opt_level" in values else "O1"
+    level = values.get("fp16_opt_level", "O1")
     fill_precision(draft, values["mixed_precision"] or "no", level, "mixed_precision fp16_opt_level")
     fill_optimiser(draft)
     if values["output_dir"]:
