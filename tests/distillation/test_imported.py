@@ -17,12 +17,13 @@ RECIPE_KEYS = frozenset(
     yaml.safe_load("""[
     steps, batch, seed, workers, lr, warmup_steps, schedule, decay_fraction, weight_decay, muon, clip, ema,
     max_bad_steps, checkpoint_every, keep_checkpoints, sample_every, log_every, accumulation, precision,
-    recompute, tracker, keep_best, adam_beta1, adam_beta2, adam_epsilon, model, train, rank, alpha, targets,
-    data, data_kind, file_list, prompts, examples, resolution, buckets, min_side, min_aesthetic, max_watermark,
+    recompute, tracker, best_by, adam_beta1, adam_beta2, adam_epsilon, model, train, rank, alpha, targets, data,
+    data_kind, file_list, prompts, examples, resolution, buckets, min_side, min_aesthetic, max_watermark,
     max_unreadable, caption_drop, trajectories, teacher_steps, guidance_min, guidance_max, true_guidance,
     student_guidance, terms, compat, validation_prompts, validation_seed, compile, solver_steps, phases, form,
     loss, huber_c, target_ema, edge_share, edge_from, consistency_weight, adversarial_weight, adversarial_lr,
-    adversarial_beta1, adversarial_depths, adversarial_every, dmd_weight, dmd_guidance, reflow_weight, kd_weight
+    adversarial_beta1, adversarial_depths, opponent_turns, dmd_weight, dmd_on, dmd_critic, dmd_critic_lr,
+    teacher_guidance, opponent_warmup, reflow_weight, kd_weight
     ]""")
 )
 FLUX = "train_flux_lightning_lora.py"
@@ -37,10 +38,10 @@ def test_flux_lightning_document() -> None:
     assert imported.recipe == yaml.safe_load("""
         {model: black-forest-labs/FLUX.1-dev, train: lora, rank: 32, alpha: 32, targets: [attention, mlp],
         data: shards/laion-45w, data_kind: laion, file_list: shards/list.txt, resolution: 1024, buckets: false,
-        guidance_min: 3.5, guidance_max: 3.5, true_guidance: false, student_guidance: true,
+        examples: null, guidance_min: 3.5, guidance_max: 3.5, true_guidance: false, student_guidance: true,
         terms: [consistency, adversarial, dmd, reflow], compat: none, solver_steps: 100, phases: 4,
         form: x, loss: huber, huber_c: 0.001, target_ema: 0.0, edge_share: 0.0,
-        adversarial_weight: 0.1, adversarial_lr: 1.0e-5, adversarial_beta1: 0.0, adversarial_every: 2,
+        adversarial_weight: 0.1, adversarial_lr: 1.0e-5, adversarial_beta1: 0.0, opponent_turns: 1,
         dmd_weight: 0.01, reflow_weight: 0.01, steps: 28652, batch: 8, accumulation: 1, seed: 453645634,
         lr: 5.0e-6, schedule: constant, warmup_steps: 0, muon: false, adam_beta1: 0.9, adam_beta2: 0.999,
         adam_epsilon: 1.0e-8, weight_decay: 0.001, clip: 1.0, ema: 0.0, precision: bf16-o2, recompute: true,
@@ -107,7 +108,7 @@ def test_lcm_document(lora: bool, sdxl: bool) -> None:
         train: {"lora" if lora else "full"}, resolution: {1024 if sdxl else 512}, min_side: {1024 if sdxl else 512},
         guidance_min: {4.0 if sdxl else 6.0}, guidance_max: 16.0, checkpoint_every: 2000, keep_checkpoints: 20,
         sample_every: 100, log_every: 10, data_kind: laion,
-        data: ./processed_data/filelist/custom_dataset.filelist.list}}
+        data: ., file_list: ./processed_data/filelist/custom_dataset.filelist.list}}
     """)
     assert recipe | wanted == recipe
     assert recipe.get("rank") == (64 if lora else None)
@@ -207,12 +208,12 @@ def test_switched_off() -> None:
     assert import_command(f"{FLUX} --mixed_precision fp16 --fp16_opt_level O0").recipe["precision"] == "float32"
 
 
-def test_accumulation_counts_examples_of_a_step() -> None:
+def test_batch_and_accumulation() -> None:
     recipe = import_command(
         "python -m paddle.distributed.launch --nproc_per_node=2 --nnodes 3 train_lcm.py "
         "--per_device_train_batch_size 5 --gradient_accumulation_steps 4"
     ).recipe
-    assert (recipe["batch"], recipe["accumulation"]) == (5 * 4 * 6, 4)
+    assert (recipe["batch"], recipe["accumulation"]) == (5 * 6, 4)
 
 
 def test_devices_from_the_environment() -> None:

@@ -17,11 +17,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("data", "data_kind", "file_list", "prompts", "examples", "resolution", "buckets", "min_side"),
         *("min_aesthetic", "max_watermark", "max_unreadable", "caption_drop", "trajectories", "teacher_steps"),
     ),
-    "guidance": ("guidance_min", "guidance_max", "true_guidance", "student_guidance"),
+    "guidance": ("guidance_min", "guidance_max", "true_guidance", "teacher_guidance", "student_guidance"),
     "terms": (
         *("terms", "compat", "solver_steps", "phases", "form", "loss", "huber_c", "target_ema", "edge_share"),
         *("edge_from", "consistency_weight", "adversarial_weight", "adversarial_lr", "adversarial_beta1"),
-        *("adversarial_depths", "adversarial_every", "dmd_weight", "dmd_guidance", "reflow_weight", "kd_weight"),
+        *("adversarial_depths", "opponent_turns", "opponent_warmup", "dmd_weight", "dmd_on", "dmd_critic"),
+        *("dmd_critic_lr", "reflow_weight", "kd_weight"),
     ),
     "training": (
         *("steps", "batch", "accumulation", "workers", "seed", "lr", "schedule", "warmup_steps", "decay_fraction"),
@@ -29,7 +30,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("precision", "recompute", "compile"),
     ),
     "output": (
-        *("checkpoint_every", "keep_checkpoints", "keep_best", "sample_every", "validation_prompts"),
+        *("checkpoint_every", "keep_checkpoints", "best_by", "sample_every", "validation_prompts"),
         *("validation_seed", "log_every", "tracker"),
     ),
 }

@@ -17,6 +17,9 @@ from fastdiffusers.distillation.imported.shared import (
 
 SCRIPTS = ("train_flux_lightning_lora.py",)
 METHOD = "flux-lightning"
+TARGETS = (
+    "there attention of all blocks and feed-forward of the double ones; the word mlp means the single blocks' part too"
+)
 REVISION = "a model is a folder here; name the folder that holds the files of that revision or variant"
 
 FLAGS: tuple[Flag, ...] = (
@@ -26,7 +29,9 @@ FLAGS: tuple[Flag, ...] = (
     refused("revision", str, None, REVISION),
     refused("variant", str, None, REVISION),
     same("max_sequence_length", int, 512, "the length of T5's sequences is the model's own, 512 for FLUX.1-dev"),
-    mapped("num_validation_images", int, 4, "validation_prompts", "pictures of a grid", always=False, minimum=1),
+    computed(
+        "num_validation_images", int, 4, "validation_prompts", "pictures that are compared, at least 2", minimum=1
+    ),
     dropped("validation_prompt", str, None, "grids draw captions of the data, the same ones each time"),
     mapped("validation_steps", int, 50, "sample_every", "there never called, here done", always=False, minimum=0),
     mapped("lora_rank", int, 4, "rank", minimum=1),
@@ -88,7 +93,10 @@ def translate(draft: Draft, launch: Launch, compat: str) -> None:
     _terms(draft)
     if "data" in draft.entries:
         draft.set("data_kind", "laion", "data_path")
+    draft.set("examples", None, note="all there are")
     draft.set("buckets", False, note="square pictures only, as there")
+    if "num_validation_images" in values.given:
+        draft.set("validation_prompts", max(2, values["num_validation_images"]), "num_validation_images")
     draft.set("train", "lora")
     rank = values["lora_rank"]
     scale = f"{LORA_ALPHA}/{rank} = {LORA_ALPHA / rank:g}"
@@ -98,7 +106,7 @@ def translate(draft: Draft, launch: Launch, compat: str) -> None:
         text = f"alpha is the rank, scale 1. The predecessor never set it and trained at {scale}, at the same lr: "
         text += f"alpha: {LORA_ALPHA} does likewise (compat=reference writes it)"
         draft.set("alpha", rank, note=text, source="not the script's")
-    draft.set("targets", ["attention", "mlp"], note="attention of all blocks, feed-forward of the double blocks")
+    draft.set("targets", ["attention", "mlp"], note=TARGETS)
     for key in ("guidance_min", "guidance_max"):
         draft.set(key, values["guidance_scale"], "guidance_scale")
     draft.set("true_guidance", False, note="the solver's guidance is FLUX's embedded one")
@@ -122,7 +130,7 @@ def _terms(draft: Draft) -> None:
         note = "there a head on each of the 57 blocks, here on those of adversarial_depths"
         draft.set("adversarial_weight", values["adv_weight"], "adv_weight", note)
         draft.set("adversarial_beta1", 0.0)
-        draft.set("adversarial_every", 2, note="discriminator on even steps, student on odd ones")
+        draft.set("opponent_turns", 1, note="discriminator on even steps, student on odd ones")
         if "steps" in draft.entries:
             entry = draft.entries["steps"]
             entry.note = f"turns of both kinds: {entry.value // 2} of them update the student"

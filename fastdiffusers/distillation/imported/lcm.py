@@ -56,7 +56,9 @@ FLAGS: tuple[Flag, ...] = (
     same("use_fix_crop_and_size", bool, True, SIZES),
     dropped("center_crop", bool, False, "pictures are cut from the middle in any case"),
     refused("random_flip", bool, False, "pictures are encoded once, unmirrored", only=(False,)),
-    computed("file_list", str, "./data/filelist/train.filelist.list", "data data_kind", "a list of lists of shards"),
+    computed(
+        "file_list", str, "./data/filelist/train.filelist.list", "data file_list data_kind", "a list of lists of shards"
+    ),
     dropped("num_records", int, 10_000_000, "only the length of an epoch"),
     dropped("buffer_size", int, 100, "every pass over the data is a full shuffle"),
     dropped("shuffle_every_n_samples", int, 5, "every pass over the data is a full shuffle"),
@@ -97,7 +99,8 @@ def translate(draft: Draft, launch: Launch, compat: str) -> None:
     if values["output_dir"]:
         draft.words += ["--out", values["output_dir"]]
     fill_resume(draft, "never" if values["overwrite_output_dir"] else "auto")
-    draft.set("data", values["file_list"], "file_list", "a list whose lines name lists of shards")
+    draft.set("data", ".", "file_list", "the names in the lists are relative to the working folder, as there")
+    draft.set("file_list", values["file_list"], "file_list", "a list of lists of shards")
     draft.set("data_kind", "laion", "file_list")
     draft.set(
         "resolution", values["resolution"], "resolution", "square; the predecessor cuts anywhere, here in the middle"
@@ -125,6 +128,8 @@ def fill_student(draft: Draft, full: bool, flag: str, compat: str) -> None:
         draft.set("alpha", LORA_ALPHA, note=note)
         draft.set("target_ema", 0.0, note="the target of a LoRA is the student itself, without gradient")
         draft.dropped["ema_decay"] = "the target of a LoRA is the student itself, as there"
+    if "examples" not in draft.entries:
+        draft.set("examples", None, note="all there are")
     draft.set("buckets", False, note="square pictures only, as there")
     draft.set("terms", ["consistency"])
     draft.set("phases", 1)

@@ -41,8 +41,8 @@ def accelerate_flags(batch: int, epochs: int, weight_decay: float) -> tuple[Flag
         mapped("checkpoints_total_limit", int, None, "keep_checkpoints", always=False, minimum=1),
         word("resume_from_checkpoint", str, None, "--resume", "latest: auto; without the flag: never"),
         dropped("dataloader_num_workers", int, 0, NO_LOADER),
-        computed("train_batch_size", int, batch, "batch", "examples of a step over all devices and passes", minimum=1),
-        computed("gradient_accumulation_steps", int, 1, "accumulation", "passes of a step", minimum=1),
+        computed("train_batch_size", int, batch, "batch", "examples of a batch over all devices", minimum=1),
+        computed("gradient_accumulation_steps", int, 1, "accumulation", "batches of a step", minimum=1),
         refused(
             "num_train_epochs", int, epochs, "steps are counted here; not needed beside --max_train_steps", minimum=1
         ),
@@ -93,16 +93,14 @@ def fill_optimiser(draft: Draft) -> None:
 
 
 def fill_batch(draft: Draft, launch: Launch, batch: str, accumulation: str) -> None:
-    """``batch`` counts all examples of an optimiser step: those of a device, times devices, times passes."""
+    """``batch`` counts the examples of all devices; ``accumulation``, the batches of an optimiser step."""
     values = draft.arguments
-    each, passes, devices = values[batch], values[accumulation], launch.devices or 1
-    note = "all examples of an optimiser step"
-    if devices * passes > 1:
-        note += f": {each} a device and pass × {devices} devices × {passes} passes"
-    if launch.devices is None:
-        note += "; the command does not say how many devices there are, so one is counted: multiply by theirs"
-    draft.set("batch", each * passes * devices, batch, note)
-    draft.set("accumulation", passes, accumulation)
+    each, devices = values[batch], launch.devices
+    note = f"{each} on each of {devices} devices" if devices and devices > 1 else ""
+    if devices is None:
+        note = "the command does not say how many devices there are: one is counted, multiply by their number"
+    draft.set("batch", each * (devices or 1), batch, note)
+    draft.set("accumulation", values[accumulation], accumulation)
 
 
 def fill_steps(draft: Draft, flag: str, epochs: str = "num_train_epochs") -> None:
