@@ -216,6 +216,11 @@ def test_batch_and_accumulation() -> None:
     assert (recipe["batch"], recipe["accumulation"]) == (5 * 6, 4)
 
 
+def test_machines_multiply() -> None:
+    recipe = import_command("python -m paddle.distributed.launch --gpus 0,1 --ips a,b,c train_lcm.py").recipe
+    assert recipe["batch"] == 8 * 2 * 3
+
+
 def test_devices_from_the_environment() -> None:
     launch = "python -m paddle.distributed.launch train_lcm.py --per_device_train_batch_size 5"
     imported = import_command(f"CUDA_VISIBLE_DEVICES=1,3 {launch}")
@@ -294,11 +299,11 @@ def test_shell_is_read_and_never_run(tmp_path) -> None:  # type: ignore[no-untyp
     text = (
         f'touch {mark}; A=1; B="$A 2" # comment \'x\n'
         f'cd somewhere && nohup python3 /a/b/{FLUX} --data_path "${{B}}/c" \\\n'
-        "  --file_list_path 'it costs $5' --output_dir a\\ b --seed \\\n 3 2>&1 | tee log.txt\necho done"
+        "  --file_list_path 'it costs $A' --output_dir a\\ b --seed \\\n 3 2>&1 | tee log.txt\necho done"
     )
     imported = import_command(text)
     assert imported.recipe["data"] == "1 2/c"
-    assert imported.recipe["file_list"] == "it costs $5"
+    assert imported.recipe["file_list"] == "it costs $A"
     assert imported.recipe["seed"] == 3
     assert imported.words[1] == "a b"
     assert not mark.exists()
@@ -320,6 +325,8 @@ def test_nasty_values_stay_values(nasty: str) -> None:
     imported = import_command([FLUX, "--data_path", nasty, "--output_dir", nasty, "--hub_model_id", nasty])
     assert yaml.safe_load(imported.yaml()) == imported.recipe
     assert imported.recipe["data"] == nasty
+    lines = [line for line in imported.yaml().split("\n") if line and not line.startswith("#")]
+    assert len(lines) == len(imported.recipe)
 
 
 def test_a_secret_is_never_shown() -> None:
