@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def distill(
-    method: Annotated[str, typer.Argument(help="flux-lightning, pcm, lcm, or another installed method.")],
+    method: Annotated[
+        str, typer.Argument(help="flux-lightning, pcm, lcm, or another installed method; or import-args.")
+    ],
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Recipe keys, as in phases=2 steps=1000.")
     ] = None,
@@ -40,12 +42,17 @@ def distill(
     """Distil a model to few steps.
 
     Without options: the embedded model, pictures that it draws itself, the method's shipped recipe; afterwards
-    `fastdiff infer --accel NAME` uses the adapter. A killed or interrupted training goes on with the same command.
+    `fastdiff infer --accel NAME` uses the adapter. import-args 'COMMAND' prints the recipe of a PaddleMIX command. A killed or interrupted training goes on with the same command.
     """
     from fastdiffusers.environment import prepare
     from fastdiffusers.errors import InputError, one_of
     from fastdiffusers.plugins import registry
 
+    if method == "import-args":
+        from fastdiffusers_cli.distill_import import import_args
+
+        import_args(list(keys or []), out, json)
+        return
     methods = registry().distillers
     if method not in methods:
         raise InputError(one_of("method", method, methods))
@@ -57,7 +64,7 @@ def distill(
     prepare(1 if threads is None and "paddle" not in sys.modules else threads)
     config = _config(methods[method], recipe, words)
     folder = out or _folder(method, config)
-    figures = _describe(methods[method], config, folder) if dry_run else _train(methods[method], config, folder, resume)
+    figures = _describe(config, folder) if dry_run else _train(methods[method], config, folder, resume)
     if json:
         from fastdiffusers_cli.output import print_json
 
@@ -87,12 +94,12 @@ def _folder(method: str, config: DistillConfig) -> Path:
     return own_folder(info.name, info.sha256, method, config.phases)
 
 
-def _describe(spec: DistillerSpec, config: DistillConfig, folder: Path) -> dict[str, Any]:
+def _describe(config: DistillConfig, folder: Path) -> dict[str, Any]:
     """What a dry run shows. The networks are built, but no examples are prepared."""
     from fastdiffusers.distillation.dry_run import describe_distillation
     from fastdiffusers.training.recipe import config_to_dict
 
-    lines, figures = describe_distillation(spec.target, config)
+    lines, figures = describe_distillation(config)
     for line in lines:
         print(line, file=sys.stderr)
     recipe = config_to_dict(config)

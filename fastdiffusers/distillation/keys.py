@@ -11,6 +11,7 @@ from fastdiffusers.training.recipe import TrainerConfig, key
 
 TRAIN = ("lora", "full")
 COMPAT = ("none", "reference")
+PRECISIONS = ("float32", "bf16-o1", "bf16-o2", "fp16-o1", "fp16-o2")
 DATA_KINDS = ("auto", "teacher", "csv", "folder", "laion", "prompts")
 TEACHER_DATA = "teacher"
 
@@ -34,9 +35,12 @@ class DistillKeys(TrainerConfig):
 
     data: str = key(TEACHER_DATA, "teacher: pictures that the teacher draws; or a folder, a CSV file, a file list")
     data_kind: str = key("auto", "how to read the data", choices=DATA_KINDS)
+    file_list: str = key("", "list of tab-separated shards, one path a line")
     prompts: str = key("", "file of prompts for data=teacher, one a line; empty: the embedded model's own captions")
     examples: int | None = key(4096, "examples prepared; null: all there are", min=1)
-    resolution: int | None = key(None, "side of a picture in pixels, of equal area for others; null: the model's", min=16)
+    resolution: int | None = key(
+        None, "side of a picture in pixels, of equal area for others; null: the model's", min=16
+    )
     buckets: bool = key(True, "keep aspect ratios, in buckets of equal area; false: square")
     min_side: int = key(0, "least side of a picture in pixels", min=0)
     min_aesthetic: float | None = key(None, "least aesthetic score of a picture, where the data has one")
@@ -62,6 +66,11 @@ class DistillKeys(TrainerConfig):
     opponent_turns: int = key(1, "turns of the opponents (discriminator, critic) before each of the student", min=1)
     opponent_warmup: int = key(0, "turns that only the opponents have at first", min=0)
 
+    precision: str = key(
+        "float32",
+        "o1: products in 16 bits; o2: the frozen network too; adapters and losses stay 32",
+        choices=PRECISIONS,
+    )
     recompute: bool = key(False, "compute activations again in the backward pass, to save memory")
     compile: bool = key(True, "train on static graphs (about a third faster on a CPU)")
     validation_prompts: int = key(24, "pictures that validations compare with the teacher's of the same noise", min=2)
@@ -74,7 +83,9 @@ class ConsistencyKeys:
 
     consistency_weight: float = key(1.0, "weight of the consistency loss", min=0.0)
     form: str = key("velocity", "compare predictions (velocity), or where they lead (x)", choices=("velocity", "x"))
-    target_ema: float = key(0.0, "decay of the average that targets come from; 0: the student itself", min=0.0, max=1.0)
+    target_ema: float = key(
+        0.0, "decay of the averaged student that targets come from; 0: the student itself", min=0.0, max=0.999999
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,9 @@ class DmdKeys:
     """Keys of the term dmd."""
 
     dmd_weight: float = key(0.01, "weight of distribution matching", min=0.0)
-    dmd_on: str = key("phase", "what is matched: landings within the phase, or x̂₀ at all levels", choices=("phase", "clean"))
+    dmd_on: str = key(
+        "phase", "what is matched: landings within the phase, or x̂₀ at all levels", choices=("phase", "clean")
+    )
     dmd_critic: bool = key(False, "a trained critic as the fake score; false: the student itself")
     dmd_critic_lr: float = key(2e-5, "learning rate of the critic", min=0.0)
 
@@ -131,6 +144,10 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
+        if self.target_ema and ("consistency" not in self.terms or self.train != "lora"):
+            raise InputError(
+                f"target_ema={self.target_ema:g} averages an adapter for the term consistency; set it to 0"
+            )
         if self.trajectories and self.data != TEACHER_DATA:
             raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from paddle import nn
 from fastdiffusers.caching.stack import BlockStack, Walk
 from fastdiffusers.distillation.lora import LoraBank
 
-TEACHER, STUDENT, CRITIC = "teacher", "student", "critic"
+TEACHER, STUDENT, CRITIC, TARGET = "teacher", "student", "critic", "target"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Networks:
         student_lora: rank, alpha and targets of the student's adapter; None trains a full copy.
         seed: of the adapters' start.
         compile: run on static graphs, about a third faster on a CPU.
+        amp: level and dtype of automatic mixed precision (``("O1", "bfloat16")``), or None.
+        recompute: keep no activations of blocks for the backward pass, compute them again.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Networks:
         student_lora: tuple[int, float | None, Sequence[str]] | None,
         seed: int = 0,
         compile: bool = False,
+        amp: tuple[str, str] | None = None,
+        recompute: bool = False,
     ) -> None:
-        self.stack, self.compile = stack, compile
+        self.stack, self.compile, self.amp = stack, compile, amp
         self.teacher = transformer
         self.teacher.eval()
         self.bank: LoraBank | None = None
@@ -89,6 +94,9 @@ class Networks:
             self.bank = LoraBank(transformer, targets)
             self.student = transformer
             self.add_adapter(STUDENT, rank, alpha, seed)
+        if recompute:
+            self.student.block_loop = RecomputingLoop(stack, self)
+            self.teacher.block_loop = self.student.block_loop
         # said by Paddle itself whenever a constant is made while a graph is recorded
         warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface", category=UserWarning)
 
@@ -139,17 +147,58 @@ class Networks:
             self._layers.append(layer)  # in training mode: a graph of a layer in eval mode has no backward part
             forward = layer.forward
             self._graphs[key] = paddle.jit.to_static(forward, full_graph=True) if self.compile else forward
-        adapter = role if self.bank is not None and role in self.bank_roles else None
+        with self.acting(role), self._mixed():  # also while the graph is recorded, which is at the first call
+            return _wide(self._graphs[key](*inputs))
+
+    def acting(self, role: str) -> AbstractContextManager[None]:
+        """Within this, the frozen network is the one of ``role``."""
         if self.bank is None:
-            return self._graphs[key](*inputs)
-        with self.bank.using(adapter):  # also while the graph is recorded, which is at the first call
-            return self._graphs[key](*inputs)
+            return nullcontext()
+        return self.bank.using(role if role in self.bank_roles else None)
+
+    def _mixed(self) -> Any:
+        if self.amp is None:
+            return nullcontext()
+        level, dtype = self.amp
+        return paddle.amp.auto_cast(level=level, dtype=dtype)
 
     @property
     def bank_roles(self) -> frozenset[str]:
         """Roles that are adapters."""
         full = {STUDENT} if self.student is not self.teacher else set()
         return frozenset(self.parameters) - full
+
+
+class RecomputingLoop:
+    """Runs the blocks and forgets their activations; the backward pass runs them again, in the role of then."""
+
+    def __init__(self, stack: BlockStack, networks: Networks) -> None:
+        self.stack, self.networks = stack, networks
+
+    def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
+        from paddle.distributed.fleet.utils import recompute
+
+        walk = Walk(self.stack, model, image, text, conditions)
+        role = self.networks.bank.active if self.networks.bank is not None else None
+        for index, (group, block) in enumerate(walk.blocks):
+            if not paddle.is_grad_enabled():
+                walk.run(index + 1)
+                continue
+
+            def again(*streams: Any, group: Any = group, block: Any = block) -> Any:
+                with self.networks.acting(role or TEACHER):
+                    return group.run(block, streams, conditions)
+
+            streams = recompute(again, *walk.take(group.form))
+            walk.jump(index + 1, streams if isinstance(streams, tuple) else (streams,))
+        return walk.image()
+
+
+def _wide(found: Any) -> Any:
+    """Outputs in float32, in which losses are computed."""
+    if isinstance(found, list | tuple):
+        return [_wide(item) for item in found]
+    return found if found.dtype == paddle.float32 else found.astype("float32")
 
 
 class _Velocity(nn.Layer):
@@ -172,7 +221,9 @@ class _Features(nn.Layer):
         image = network.x_embedder(x)
         told = None if guidance is None else guidance * 1000
         temb = network.time_text_embed(level * 1000, told, pooled)
-        return walk_features(self.stack, network, image, network.context_embedder(text), (temb, (cos, sin)), self.blocks)
+        return walk_features(
+            self.stack, network, image, network.context_embedder(text), (temb, (cos, sin)), self.blocks
+        )
 
 
 def walk_features(

@@ -13,8 +13,10 @@ import paddle
 from fastdiffusers.distillation.data import DataOptions, Examples, Store, prepare
 from fastdiffusers.distillation.export import export_student
 from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
+from fastdiffusers.distillation.health import Blindness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
-from fastdiffusers.distillation.networks import STUDENT, Conditions, Networks
+from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Networks
+from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import FlowMatching
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms import term_class
@@ -34,13 +36,24 @@ class DistillTask(Task):
         from fastdiffusers.caching.stack import stack_of
 
         config = self.config
-        self.pipe = fastdiffusers.load(config.model)
+        dtype, amp = mixed_precision(config.precision)
+        self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
         lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
         on_cpu = paddle.get_device().startswith("cpu")
         self.networks = Networks(
-            self.pipe.transformer, stack_of(self.pipe.info.family), lora, config.seed, config.compile and on_cpu
+            self.pipe.transformer,
+            stack_of(self.pipe.info.family),
+            lora,
+            config.seed,
+            compile=config.compile and on_cpu and not config.recompute,
+            amp=amp,
+            recompute=config.recompute,
         )
+        if config.target_ema:
+            self._start_target(*lora or ())
+        self._notices: list[str] = []
+        self._blind = Blindness()
         self.process = FlowMatching()
         self.terms: list[Term] = [term_class(name)(config, self.networks) for name in config.terms]
         self.opponents = [term for term in self.terms if term.groups()]
@@ -48,6 +61,12 @@ class DistillTask(Task):
         self._grids: dict[tuple[int, int], PhaseGrid] = {}
         self._ropes: dict[tuple[tuple[int, int], int], Any] = {}
         return [student, *(group for term in self.opponents for group in term.groups())]
+
+    def _start_target(self, rank: int, alpha: float | None, targets: object) -> None:
+        """θ⁻: an adapter that follows the student's as a moving average."""
+        target = self.networks.add_adapter(TARGET, rank, alpha, self.config.seed)
+        for parameter in target.values():
+            parameter.stop_gradient = True
 
     @property
     def examples(self) -> int:
@@ -164,8 +183,27 @@ class DistillTask(Task):
             loss, found = term.opponent_loss(scene)
             losses.append(loss)
             metrics.update(found)
+            if "d_accuracy" in found and (warning := self._blind(found["d_accuracy"])):
+                self._notices.append(warning)
         names = frozenset(group.name for term in self.opponents for group in term.groups())
         return Step(paddle.add_n(losses), names, metrics)
+
+    def buffers(self) -> Mapping[str, paddle.Tensor]:
+        return self.networks.parameters.get(TARGET, {})
+
+    @paddle.no_grad()
+    def updated(self, index: int, groups: frozenset[str]) -> None:
+        decay = self.config.target_ema
+        if not decay or STUDENT not in groups:
+            return
+        student = self.networks.parameters[STUDENT]
+        for name, average in self.networks.parameters[TARGET].items():
+            own = student[STUDENT + name.removeprefix(TARGET)]
+            average.set_value(decay * average + (1.0 - decay) * own)
+
+    def notices(self) -> list[str]:
+        found, self._notices = self._notices, []
+        return found
 
     @cached_property
     def validation(self) -> Validation:
@@ -173,7 +211,9 @@ class DistillTask(Task):
         return Validation(self)
 
     def validate(self) -> Mapping[str, float]:
-        return self.validation.figures()
+        figures = self.validation.figures()
+        self._notices += warnings(figures)
+        return figures
 
     def sample(self) -> np.ndarray:
         return self.validation.grid()
@@ -186,5 +226,3 @@ class DistillTask(Task):
 
 def _millions(parameters: Any) -> str:
     return f"{sum(int(np.prod(p.shape)) for p in parameters) / 1e6:.2f} M parameters"
-
-

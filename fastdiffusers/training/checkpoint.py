@@ -21,7 +21,14 @@ from safetensors.paddle import save_file
 from fastdiffusers.errors import WeightsError
 
 FORMAT = 2
-KEYS: dict[str, Any] = {"step": int, "skipped": int, "bad_steps": int, "seconds": (int, float), "recipe": dict, "updates": dict}
+KEYS: dict[str, Any] = {
+    "step": int,
+    "skipped": int,
+    "bad_steps": int,
+    "seconds": (int, float),
+    "recipe": dict,
+    "updates": dict,
+}
 _NAME = re.compile(r"step-(\d{8})")
 
 

@@ -46,6 +46,7 @@ class TrainerConfig:
     adam_beta1: float = key(0.9, "β1 of AdamW", min=0.0, max=0.999999)
     adam_beta2: float = key(0.99, "β2 of AdamW", min=0.0, max=0.999999)
     adam_epsilon: float = key(1e-8, "ε of AdamW", min=0.0)
+    loss_scale: float = key(1.0, "factor on the loss before the backward pass, taken out of the gradient", min=1.0)
     ema: float = key(0.998, "decay of the moving average of the weights; 0 keeps the last weights", min=0.0, max=1.0)
     max_bad_steps: int = key(10, "stop after this many steps in a row without a finite loss and gradient", min=1)
     checkpoint_every: int = key(500, "steps between checkpoints", min=1)

@@ -51,6 +51,8 @@ class TrainingState:
         """Sum the workers' gradients of the groups in ``updates``; returns the norm over all parameters."""
         names = [name for group in self._active(updates) for name in group.parameters]
         local = {name: self.parameters[name].grad for name in names}
+        if self.config.loss_scale != 1.0:
+            local = {name: None if g is None else g / self.config.loss_scale for name, g in local.items()}
         mine = set(self.owned)
         self._gradients = self.gang.sum_gradients(local, weight, [name for name in names if name in mine])
         squares = [paddle.sum(gradient * gradient) for gradient in self._gradients.values()]

@@ -93,6 +93,10 @@ class Task(ABC):
     def updated(self, index: int, groups: frozenset[str]) -> None:
         """Called after the update of step ``index``, which took in ``groups``; the same in every worker."""
 
+    def notices(self) -> list[str]:
+        """What the user should be warned of since the last call, in words. Asked after every step and validation."""
+        return []
+
     def validate(self) -> Mapping[str, float]:
         """Figures on held-out data, with the EMA's weights; logged with every picture grid and at the end."""
         return {}

@@ -106,6 +106,7 @@ class Trainer:
         if math.isfinite(metrics["loss"]) and math.isfinite(norm):
             metrics["lr"] = self.state.update(index, norm, updates)
             self.task.updated(index, frozenset(group.name for group in self.groups) if updates is None else updates)
+            self._warn(log)
             self.bad_steps = 0
             return metrics
         self.state.drop_gradients()
@@ -127,7 +128,8 @@ class Trainer:
         np.random.seed(int(rng.integers(2**31)))
         rows = np.array_split(self.sampler.rows(number * config.batch, config.batch), gang.size)[gang.rank]
         step = self.task.step(self.task.batch(rows, rng), self.step_index)
-        (step.loss if config.accumulation == 1 else step.loss / config.accumulation).backward()
+        factor = config.loss_scale / config.accumulation
+        (step.loss if factor == 1.0 else step.loss * factor).backward()
         return step, len(rows) / config.batch
 
     def _mean_metrics(self, parts: list[tuple[Step, float]]) -> dict[str, float]:
@@ -202,9 +204,15 @@ class Trainer:
                 if figures:
                     log.event("validation", step=self.step_index, **figures)
                     log.say("validation " + " ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+                self._warn(log)
                 if self.best is not None and self.best.offer(self.step_index, figures, self.state.averaged_parameters):
                     log.event("best", step=self.step_index, **{self.best.figure: figures[self.best.figure]})
             self.gang.wait()
+
+    def _warn(self, log: TrainingLog) -> None:
+        for text in self.task.notices():
+            log.event("warning", step=self.step_index, text=text)
+            log.say(f"WARNING: {text}")
 
     def _export(self, log: TrainingLog) -> dict[str, Any]:
         figures: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import paddle
 
 from fastdiffusers.distillation.losses import distance
+from fastdiffusers.distillation.networks import STUDENT, TARGET
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms.term import Metrics, Term
 
@@ -27,9 +28,14 @@ class Consistency(Term):
         with paddle.no_grad():
             nearer = process.step(scene.x, scene.by_teacher(scene.x, scene.sigma), scene.sigma, scene.following)
             # at the phase's end the jump is the identity, whatever is predicted there
-            goal = process.step(nearer, scene.by_student(nearer, scene.following), scene.following, scene.end)
+            goal = process.step(nearer, self._target(scene, nearer), scene.following, scene.end)
         if config.form == "x":
             return distance(config.loss, scene.landing, goal, config.huber_c), {}
         with paddle.no_grad():
             target = process.prediction_between(scene.x, scene.sigma, goal, scene.end)
         return distance(config.loss, scene.prediction, target, config.huber_c), {}
+
+    def _target(self, scene: Scene, nearer: paddle.Tensor) -> paddle.Tensor:
+        """θ⁻'s prediction: the averaged student's, where there is one."""
+        role = TARGET if TARGET in self.networks.parameters else STUDENT
+        return self.networks.predict(role, nearer, scene.following, scene.student)
