@@ -42,7 +42,8 @@ def distill(
     """Distil a model to few steps.
 
     Without options: the embedded model, pictures that it draws itself, the method's shipped recipe; afterwards
-    `fastdiff infer --accel NAME` uses the adapter. import-args 'COMMAND' prints the recipe of a PaddleMIX command. A killed or interrupted training goes on with the same command.
+    `fastdiff infer --accel NAME` uses the adapter. A killed or interrupted training goes on with the same command.
+    `fastdiff distill import-args 'COMMAND'` prints the recipe of a PaddleMIX training command.
     """
     from fastdiffusers.environment import prepare
     from fastdiffusers.errors import InputError, one_of

@@ -1,7 +1,7 @@
-"""A distilled adapter on disk: ``adapter.safetensors`` and, in ``fastdiff.json``, all that inference has to know. No Paddle.
+"""A distilled adapter on disk: ``adapter.safetensors``, and in ``fastdiff.json`` all that inference has to know.
 
-Where ``fastdiff infer`` looks for one that is asked for by method and steps: what was trained here, in the cache, before
-what comes with the package.
+Where ``fastdiff infer`` looks for one that is asked for by method and steps: what was trained here, in the cache,
+before what comes with the package. No Paddle.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""The accelerator that draws with a distilled adapter: its weights merged, its steps, its levels, its guidance. No Paddle
-until it is attached."""
+"""The accelerator that draws with a distilled adapter: its weights merged, its steps, its levels, its guidance.
+
+No Paddle until it is attached.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from fastdiffusers.distillation.data import DataOptions, Examples, Store, prepare
+from fastdiffusers.distillation.data import DataOptions, Examples, prepare
 from fastdiffusers.distillation.export import export_student
 from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
 from fastdiffusers.distillation.health import Blindness, warnings
@@ -80,10 +80,13 @@ class DistillTask(Task):
             for group in term.groups():
                 if group.name not in self.networks.parameters:
                     roles.append(f"{group.name}: {_millions(group.parameters.values())} trained")
+        weights = ", ".join(
+            f"{term.weight:g} × {name}" for term, name in zip(self.terms, self.config.terms, strict=True)
+        )
         edges = " ".join(f"{edge:.4f}" for edge in self.grid(self._usual_size).edges)
         return [
             *roles,
-            f"terms: {', '.join(f'{term.weight:g} × {name}' for term, name in zip(self.terms, self.config.terms, strict=True))}",
+            f"loss: {weights}",
             f"levels of the student's {self.config.phases} steps: {edges}",
             f"{len(self.store)} examples: {self.store.meta['source']}",
         ]

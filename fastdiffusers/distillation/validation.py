@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
 
-from fastdiffusers.distillation.networks import STUDENT, TEACHER, Conditions
 from fastdiffusers.distillation.health import compare
+from fastdiffusers.distillation.networks import STUDENT, TEACHER, Conditions
 from fastdiffusers.noise import picture_noise
 from fastdiffusers.pipelines import pixels
 
@@ -59,7 +60,7 @@ class Validation:
         levels = scheduler_levels(task.pipe.scheduler, self.noise.shape[1], steps)
         x = paddle.to_tensor(self.noise)
         given = self.conditions
-        for now, then in zip(levels[:-1], levels[1:], strict=True):
+        for now, then in itertools.pairwise(levels):
             level = paddle.full([len(self.noise)], float(now), dtype="float32")
             if role == TEACHER and config.true_guidance:
                 told = task.networks.predict(role, x, level, given.told(config.teacher_guidance))

@@ -90,7 +90,7 @@ class Task(ABC):
         """Tensors that are not trained but belong into a checkpoint, by unique name; set in place when resuming."""
         return {}
 
-    def updated(self, index: int, groups: frozenset[str]) -> None:
+    def updated(self, index: int, groups: frozenset[str]) -> None:  # noqa: B027 (most tasks have nothing to do here)
         """Called after the update of step ``index``, which took in ``groups``; the same in every worker."""
 
     def notices(self) -> list[str]:

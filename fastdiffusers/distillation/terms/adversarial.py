@@ -1,7 +1,7 @@
 """A discriminator on the teacher's features, token by token, so that any size and aspect ratio will do.
 
-Sauer et al. 2024, "Fast High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation", section 3, with
-the hinge loss; within phases as in Wang et al. 2024, "Phased Consistency Models", section 3.3.
+Sauer et al. 2024, "Fast High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation", section 3,
+with the hinge loss; within phases as in Wang et al. 2024, "Phased Consistency Models", section 3.3.
 """
 
 from __future__ import annotations

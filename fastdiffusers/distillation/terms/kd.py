@@ -15,8 +15,8 @@ from fastdiffusers.errors import InputError
 
 
 class Regression(Term):
-    """d(v_θ(x_{s_m}), v*) with v* the prediction that goes from the teacher's state at one edge to that at the next; for
-    flows (x_{s_m} − x_{s_{m+1}}) / (s_m − s_{m+1})."""
+    """d(v_θ(x_{s_m}), v*) with v* the prediction that goes from the teacher's state at one edge to that at the next;
+    for flows (x_{s_m} − x_{s_{m+1}}) / (s_m − s_{m+1})."""
 
     weight_key = "kd_weight"
 
