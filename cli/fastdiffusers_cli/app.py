@@ -34,6 +34,7 @@ COMMANDS = {
         Command("models", "models", "List the embedded models, or describe a model folder."),
         Command("plugins", "plugins", "List the plugins that were found, and why any is broken."),
         Command("data", "data", "Build the data that the embedded models are trained on."),
+        Command("eval", "eval", "Measure few-step students against their teacher; human rankings."),
         Command("distill", "distill", "Train an adapter with which a model needs few steps."),
         Command("pretrain", "pretrain", "Train the parts of an embedded model."),
         Command("cite", "cite", "Print BibTeX for the methods and models you used."),

@@ -28,3 +28,10 @@ def check_frozen(name: str, sha256: str) -> None:
             f"the files of {name!r} were changed: their sha256 is {sha256[:12]}…, released was {wanted[:12]}…; "
             "install fastdiffusers anew, or give the folder by its path"
         )
+
+
+def evaluation_captions(name: str) -> list[str] | None:
+    """The 4,000 captions, drawn as in training, that the tables of an embedded model are measured on; else None."""
+    if name not in EMBEDDED:
+        return None
+    return (_HERE / "emoji" / "captions-4000.txt").read_text(encoding="utf-8").splitlines()
