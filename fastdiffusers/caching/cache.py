@@ -35,7 +35,7 @@ class Cache(Accelerator):
         """What this configuration means on the model ``info``; a `PlanError` when it cannot be had there."""
 
     def replay(self, decisions: Sequence[str]) -> None:
-        """Decide, once attached, as ``stats["decisions"]`` of a generation with as many steps say; measure all the same.
+        """Decide, once attached, as ``stats["decisions"]`` of a generation of as many steps say; measure as ever.
 
         So a pattern found on one model can be timed on another, with all that deciding costs there.
         """
