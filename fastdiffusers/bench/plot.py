@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ def groups(data: Mapping[str, Any], replayed: bool = False) -> dict[str, list[Po
 def draw(data: Mapping[str, Any], path: Path) -> None:
     """One panel for the times measured, another for those replayed on the larger model, if there are any."""
     require_matplotlib()
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its fonts where others log more
     from matplotlib.figure import Figure
 
     titles = [(False, f"measured: {data['model']['name']}, {data['settings']['steps']} steps")]
