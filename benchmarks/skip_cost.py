@@ -22,6 +22,8 @@ from fastdiffusers.environment import prepare  # noqa: E402
 
 prepare(arguments.threads)
 
+import paddle  # noqa: E402
+
 from fastdiffusers.bench.large_model import LargeModel  # noqa: E402
 from fastdiffusers.caching.cache import Cache  # noqa: E402
 from fastdiffusers.models.info import describe  # noqa: E402
