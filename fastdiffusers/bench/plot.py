@@ -14,6 +14,7 @@ from fastdiffusers.files import atomic_write
 SUFFIXES = (".png", ".svg")
 MARKERS = "os^vDP*X<>hpd8"
 PRODUCTS = "cache"  # the accelerator without a name of its own: its products share one look
+SWEPT = frozenset({"threshold", "interval", "period", "mask", "budget"})  # a line leads from one to the next of these
 Point = tuple[float, float, str]
 
 
@@ -37,7 +38,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def groups(data: Mapping[str, Any], replayed: bool = False) -> dict[str, list[Point]]:
-    """(speed-up, PSNR, setting) of every row, by what it is: a preset, ``cache``, or ``plain`` for fewer steps.
+    """(speed-up, PSNR, the arm's words) of every row, by what it is: a preset, ``cache``, or ``plain`` for fewer steps.
 
     ``replayed``: the speed-up of the replay. Rows without a PSNR (the same picture, a failure) have no place.
     """
@@ -47,9 +48,18 @@ def groups(data: Mapping[str, Any], replayed: bool = False) -> dict[str, list[Po
         psnr = (row["quality"] or {}).get("psnr")
         if row["error"] or speed is None or psnr is None or not math.isfinite(psnr):
             continue
-        name, _, setting = row["accel"].partition("@" if not row["records"] else ":")
-        found.setdefault("plain" if not row["records"] else name, []).append((speed, psnr, setting))
+        name = row["accel"].partition(":")[0] if row["records"] else "plain"
+        found.setdefault(name, []).append((speed, psnr, row["accel"]))
     return {name: sorted(points) for name, points in found.items()}
+
+
+def lines(points: Sequence[Point]) -> list[list[Point]]:
+    """The points of one preset, apart where more differs than how much is skipped (another scope or estimator)."""
+    found: dict[tuple[str, ...], list[Point]] = {}
+    for point in points:
+        words = point[2].split(":")[1:]
+        found.setdefault(tuple(sorted(w for w in words if w.partition("=")[0] not in SWEPT)), []).append(point)
+    return list(found.values())
 
 
 def draw(data: Mapping[str, Any], path: Path) -> None:
@@ -61,10 +71,15 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
     titles = [(False, f"measured: {data['model']['name']}, {data['settings']['steps']} steps")]
     if groups(data, replayed=True).keys() - {"plain"}:
         titles.append((True, "the same decisions replayed on a larger model (random weights)"))
-    figure = Figure(figsize=(7.2 * len(titles), 6.8), layout="constrained")
-    panels = figure.subplots(1, len(titles), squeeze=False, sharey=True)[0]
-    for panel, (replayed, title) in zip(panels, titles, strict=True):
-        _panel(panel, groups(data, replayed), [] if replayed else data.get("peers") or [], title)
+    figure = Figure(figsize=(7.2 * len(titles), 9.0), layout="constrained")
+    panels, lists = figure.subplots(2, len(titles), squeeze=False, sharey="row", height_ratios=(3.2, 1))
+    for panel, below, (replayed, title) in zip(panels, lists, titles, strict=True):
+        best = _panel(panel, groups(data, replayed), [] if replayed else data.get("peers") or [], title)
+        below.axis("off")
+        text = "\n".join(
+            f"{i:2d}  {speed:.2f}×  {psnr:.1f} dB  {name}" for i, (speed, psnr, name) in enumerate(best, 1)
+        )
+        below.text(0, 1, text, family="monospace", fontsize=7.5, va="top", transform=below.transAxes)
     panels[0].set_ylabel("PSNR against the uncached picture, dB (nearer →)")
     handles = {}
     for panel in panels:
@@ -74,7 +89,8 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
         figure.savefig(temporary, dpi=140, format=path.suffix[1:].lower())
 
 
-def _panel(panel: Any, found: Mapping[str, list[Point]], peers: Sequence[Mapping[str, Any]], title: str) -> None:
+def _panel(panel: Any, found: Mapping[str, list[Point]], peers: Sequence[Mapping[str, Any]], title: str) -> list[Point]:
+    """Draw one panel; returns the front, whose points it numbers."""
     from matplotlib import colormaps
 
     colours = colormaps["tab20"].colors
@@ -87,7 +103,8 @@ def _panel(panel: Any, found: Mapping[str, list[Point]], peers: Sequence[Mapping
         panel.plot(*_xy(found["plain"]), "k--", linewidth=1.6, marker=".", zorder=2, label="plain, fewer steps")
     for i, name in enumerate(presets):
         look = {"color": colours[2 * i % 20 + i // 10], "marker": MARKERS[i % len(MARKERS)], "label": name}
-        panel.plot(*_xy(found[name]), linewidth=0.9, markersize=6.5, markeredgecolor="white", zorder=3, **look)
+        for line in lines(found[name]):
+            panel.plot(*_xy(line), linewidth=0.9, markersize=7.5, markeredgecolor="white", mew=0.5, zorder=3, **look)
     if PRODUCTS in found:
         look = {"color": "black", "marker": "x", "label": "unpublished products (cache:…)"}
         panel.plot(*_xy(found[PRODUCTS]), linestyle="none", markersize=6.5, zorder=4, **look)
@@ -95,11 +112,14 @@ def _panel(panel: Any, found: Mapping[str, list[Point]], peers: Sequence[Mapping
         own = sorted((p["speedup"], p["psnr"], "") for p in peers if p["name"] == name and p["psnr"] is not None)
         look = {"color": f"{0.2 + 0.15 * (i % 4)}", "marker": MARKERS[i % len(MARKERS)], "label": f"{name} (elsewhere)"}
         panel.plot(*_xy(own), linestyle=":", fillstyle="none", markersize=8, zorder=3, **look)
+    for i, (speed, psnr, _) in enumerate(best, 1):
+        panel.annotate(str(i), (speed, psnr), (4, 5), textcoords="offset points", fontsize=8, weight="bold", zorder=6)
     panel.set_xscale("log", base=2)
     panel.set_xlabel("speed-up (faster →)")
     panel.set_title(title, fontsize=10.5)
     _ticks(panel)
     panel.grid(alpha=0.25)
+    return best
 
 
 def _ticks(panel: Any) -> None:
