@@ -39,7 +39,7 @@ RECOMMENDED = (
     "blockdance:interval=2",
     "sortblock:period=5",
     "teablockcache:threshold=0.1:taylor=1",
-    "static:mask=0/1/2/4/6/8/11/14/17/20/22/24/26/27:order=1",
+    "static:mask=1101010101010101001010101010:order=1",
     "cache:indicator=teacache:threshold=0.18:estimator=taylor",
 )
 

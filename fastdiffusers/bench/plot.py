@@ -76,10 +76,9 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
     for panel, below, (replayed, title) in zip(panels, lists, titles, strict=True):
         best = _panel(panel, groups(data, replayed), [] if replayed else data.get("peers") or [], title)
         below.axis("off")
-        text = "\n".join(
-            f"{i:2d}  {speed:.2f}×  {psnr:.1f} dB  {name}" for i, (speed, psnr, name) in enumerate(best, 1)
-        )
-        below.text(0, 1, text, family="monospace", fontsize=7.5, va="top", transform=below.transAxes)
+        entries = [f"{i:2d}  {speed:.2f}×  {psnr:.1f} dB  {name}" for i, (speed, psnr, name) in enumerate(best, 1)]
+        text = below.text(0, 1, "\n".join(entries), family="monospace", fontsize=7, va="top", transform=below.transAxes)
+        text.set_in_layout(False)  # it may be wider than the panel, which shall not shrink for that
     panels[0].set_ylabel("PSNR against the uncached picture, dB (nearer →)")
     handles = {}
     for panel in panels:
@@ -113,7 +112,8 @@ def _panel(panel: Any, found: Mapping[str, list[Point]], peers: Sequence[Mapping
         look = {"color": f"{0.2 + 0.15 * (i % 4)}", "marker": MARKERS[i % len(MARKERS)], "label": f"{name} (elsewhere)"}
         panel.plot(*_xy(own), linestyle=":", fillstyle="none", markersize=8, zorder=3, **look)
     for i, (speed, psnr, _) in enumerate(best, 1):
-        panel.annotate(str(i), (speed, psnr), (4, 5), textcoords="offset points", fontsize=8, weight="bold", zorder=6)
+        place = (4, 5) if i % 2 else (-12, -12)  # neighbours may be close to each other
+        panel.annotate(str(i), (speed, psnr), place, textcoords="offset points", fontsize=8, weight="bold", zorder=6)
     panel.set_xscale("log", base=2)
     panel.set_xlabel("speed-up (faster →)")
     panel.set_title(title, fontsize=10.5)
