@@ -108,14 +108,13 @@ def bench(
         runs=_first(runs, read.runs, RUNS),
         seed=_first(seed, read.seed, 0),
     )
+    chosen = {"features": bool(_first(features, read.features)), "replayed": bool(_first(replay, read.replay))}
+    check_extras(info, **chosen)
+    points = _peers(_first(peers, read.peers), setting.steps)
     arms, left_out = _arms(accel or read.arms, info, workload)
     if json is False and not accel and not read.arms:
         found = counted(len(arms) - 1, "installed accelerator")
         print_note(f"comparing {found}; --accel NAME:OPTION=VALUE picks your own")
-
-    chosen = {"features": bool(_first(features, read.features)), "replayed": bool(_first(replay, read.replay))}
-    check_extras(info, **chosen)
-    points = _peers(_first(peers, read.peers), setting.steps)
 
     import fastdiffusers
     from fastdiffusers.environment import prepare
