@@ -62,8 +62,11 @@ class Log:
 
     def clear(self) -> None:
         """Forget everything: a generation begins."""
-        for entries in (self.steps, self.shares, self.distances, self._held, *self.decisions):
+        for entries in (self.steps, self.shares, self.distances):
             entries.clear()
+        self._held.clear()
+        for marks in self.decisions:
+            marks.clear()
         self.peak, self._latest = 0, None
 
 
