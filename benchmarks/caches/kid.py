@@ -75,7 +75,8 @@ def markdown(report: dict[str, Any]) -> str:
         "# Kernel distance of cached pictures",
         "",
         f"{report['model']['name']}, {report['steps']} steps, {report['pictures']} pictures each of "
-        f"{report['prompts']} prompts, against uncached ones of other seeds; in the scorer's 64 features, × 1000, ± standard error.",
+        f"{report['prompts']} prompts, against uncached ones of other seeds; "
+        "in the scorer's 64 features, × 1000, ± standard error.",
         "",
         "| pictures | distance × 1000 | above the floor |",
         "|---|---|---|",
