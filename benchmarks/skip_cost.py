@@ -10,9 +10,7 @@ import json
 import os
 import platform
 import statistics
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--threads", type=int, default=2)
@@ -24,50 +22,31 @@ from fastdiffusers.environment import prepare  # noqa: E402
 
 prepare(arguments.threads)
 
-import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 
-from fastdiffusers.context import StepContext  # noqa: E402
-from fastdiffusers.models.transformer_flux import FluxTransformer2DModel, FluxTransformerConfig  # noqa: E402
-from fastdiffusers.pipelines.pixels import position_ids  # noqa: E402
-from fastdiffusers.recorder import Recorder  # noqa: E402
+from fastdiffusers.bench.large_model import LargeModel  # noqa: E402
+from fastdiffusers.caching.cache import Cache  # noqa: E402
+from fastdiffusers.models.info import describe  # noqa: E402
 from fastdiffusers_caching.polynomial import Polynomial  # noqa: E402
-from fastdiffusers_caching.teacache import TeaCacheLoop  # noqa: E402
+from fastdiffusers_caching.teacache import design  # noqa: E402
 
-paddle.seed(0)
-model = FluxTransformer2DModel(
-    FluxTransformerConfig(
-        num_layers=4,
-        num_single_layers=8,
-        attention_head_dim=64,
-        num_attention_heads=16,
-        axes_dims_rope=(16, 24, 24),
-        guidance_embeds=True,
-    )
-)
-model.eval()
-rope = model.rope(np.zeros((64, 3), np.float32), position_ids(32, 32))
-inputs = (paddle.randn([1, 256, 64]), paddle.randn([1, 64, 4096]), paddle.randn([1, 768]))
-context = StepContext()
-recorder = Recorder(SimpleNamespace(), context)
-log: list[tuple[str, bool]] = []
-# a constant change of 1 against a threshold of 2: skipped, computed, skipped, computed …
-recorder.patch(model, "block_loop", TeaCacheLoop(model.block_loop, recorder, 2.0, Polynomial((1.0,), "constant"), log))
 
+class EverySecond(Cache):
+    """TeaCache with a constant change of 1 against a threshold of 2: skipped, computed, skipped, computed …"""
+
+    def designs(self, info):
+        return (design(2.0, Polynomial((1.0,), "constant")),)
+
+
+model = LargeModel()
+sigmas = [1 - i / arguments.steps for i in range(arguments.steps)]
 seconds: dict[bool, list[float]] = {True: [], False: []}
-with paddle.no_grad():
-    for generation in range(2):  # the first one warms up
-        log.clear()
-        context.begin(np.linspace(1, 0, arguments.steps, endpoint=False))
-        for step in range(arguments.steps):
-            context.at(step)
-            t = paddle.to_tensor([context.sigma], dtype="float32")
-            started = time.perf_counter()
-            model(*inputs, t, rope, paddle.to_tensor([3.5])).numpy()
-            if generation:
-                seconds[log[-1][1]].append(time.perf_counter() - started)
-        context.end()
-recorder.undo()
+for generation in range(2):  # the first one warms up
+    cache = EverySecond(None)
+    taken = model.run(sigmas, cache, describe("flux-emoji"))
+    for mark, second in zip(cache.effect().stats["pattern"], taken, strict=True):
+        if generation:
+            seconds[mark == "x"].append(second)
 
 computed, skipped = statistics.median(seconds[True]), statistics.median(seconds[False])
 result = {

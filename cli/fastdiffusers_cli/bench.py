@@ -51,6 +51,19 @@ def bench(
             help="Add plain sampling with as many steps as each cache computed. On without --accel.",
         ),
     ] = None,
+    features: Annotated[
+        bool | None,
+        typer.Option("--features/--no-features", help="Distance in the scorer's features too; embedded models only."),
+    ] = None,
+    replay: Annotated[
+        bool | None,
+        typer.Option("--replay/--no-replay", help="Replay the decisions of each cache on a larger, random FLUX."),
+    ] = None,
+    peers: Annotated[Path | None, typer.Option(help="A JSON list of points that others measured.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw speed-up against PSNR into FILE.png or FILE.svg.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep complete rounds beside --out, and go on from those that are there.")
+    ] = False,
     dtype: Annotated[str, typer.Option(help="float32; bfloat16 or float16 on a GPU.")] = DTYPES[0],
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report to FILE.json or FILE.md as well.")] = None,
@@ -64,6 +77,7 @@ def bench(
     fastdiff bench --accel teacache:threshold=0.25 --accel teacache:threshold=0.4 --accel none@14 --out bench.md
     """
     from fastdiffusers.bench import Workload, compare, read_suite
+    from fastdiffusers.bench.compare import check_extras
     from fastdiffusers.counting import counted
     from fastdiffusers.errors import InputError, PluginError, one_of
     from fastdiffusers.models.info import describe
@@ -72,6 +86,9 @@ def bench(
     from fastdiffusers_cli.settings import make_setting
 
     _check_out(out)
+    _check_plot(plot)
+    if resume and out is None:
+        raise InputError("--resume keeps the rounds beside the report; say where that is with --out FILE.json")
     if accel and suite is not None:
         raise InputError("--accel and --suite both say what to compare; use one of them")
     if dtype not in DTYPES:
@@ -91,6 +108,9 @@ def bench(
         runs=_first(runs, read.runs, RUNS),
         seed=_first(seed, read.seed, 0),
     )
+    chosen = {"features": bool(_first(features, read.features)), "replayed": bool(_first(replay, read.replay))}
+    check_extras(info, **chosen)
+    points = _peers(_first(peers, read.peers), setting.steps)
     arms, left_out = _arms(accel or read.arms, info, workload)
     if json is False and not accel and not read.arms:
         found = counted(len(arms) - 1, "installed accelerator")
@@ -100,6 +120,7 @@ def bench(
     from fastdiffusers.environment import prepare
 
     prepare(threads)
+    kept = out.with_name(out.name + ".rounds") if resume and out is not None else None
     with _Bar() as bar:
         pipe = fastdiffusers.load(name, dtype)
         data = compare(
@@ -110,14 +131,23 @@ def bench(
             left_out=left_out,
             command=shlex.join(["fastdiff", *sys.argv[1:]]),
             progress=bar,
+            keep=kept,
+            **chosen,
         )
+    data["peers"] = points
     _show(data, json)
     if data["partial"]:
         rounds = f"{data['settings']['rounds']} of {data['settings']['rounds_planned']} rounds were complete"
-        raise _interrupted(rounds + (f"; {str(out)!r} was not written" if out else ""))
+        told = f"; {str(out)!r} was not written" if out else ""
+        raise _interrupted(rounds + told + ("; the same command goes on from there" if kept else ""))
     if out is not None:
         _write(data, out)
         print_note(f"wrote {out}")
+    if plot is not None:
+        from fastdiffusers.bench.plot import draw
+
+        draw(data, plot)
+        print_note(f"wrote {plot}")
     failed = [f"{row['accel']}: {row['error']}" for row in data["rows"] if row["error"]]
     if failed:
         raise PluginError(f"{counted(len(failed), 'arm')} failed: {'; '.join(failed)}")
@@ -171,6 +201,26 @@ def _check_out(out: Path | None) -> None:
     if out.suffix.lower() not in (".json", ".md"):
         raise InputError(f"--out {shown(out)} must end in .json or .md")
     check_files("--out", [out])
+
+
+def _check_plot(plot: Path | None) -> None:
+    from fastdiffusers.errors import InputError
+    from fastdiffusers_cli.places import check_files, shown
+
+    if plot is None:
+        return
+    from fastdiffusers.bench.plot import SUFFIXES, require_matplotlib
+
+    if plot.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--plot {shown(plot)} must end in {' or '.join(SUFFIXES)}")
+    check_files("--plot", [plot])
+    require_matplotlib()
+
+
+def _peers(file: Path | None, steps: int) -> list[dict[str, Any]]:
+    from fastdiffusers.bench.peers import read_peers
+
+    return [] if file is None else read_peers(file, steps)
 
 
 def _write(data: dict[str, Any], out: Path) -> None:

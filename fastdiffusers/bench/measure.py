@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,15 @@ from fastdiffusers.bench.memory import PeakMemory
 from fastdiffusers.bench.quality import Price, price
 from fastdiffusers.bench.workload import Workload
 
+if TYPE_CHECKING:
+    from fastdiffusers.bench.rounds import Rounds
+
 Clock = Callable[[], float]
 Attach = Callable[[Any, Any], AbstractContextManager[Any]]
 Progress = Callable[[str, int, int], None]
+Features = Callable[[Sequence[Any]], Any]
+PROBES = 4
+"""Prompts that a cache draws before the rounds, to find how many steps its control gets: the middle of these."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,16 @@ class Sample:
     latents: Any = None
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What one run of one arm leaves: a sample without its arrays, its price, and the hash of its latents."""
+
+    sample: Sample
+    attach_s: float
+    price: Price
+    digest: str
+
+
 @dataclass
 class ArmResult:
     """Everything measured of one arm; ``error`` is the one line of what made it fail (it is then run no more)."""
@@ -56,6 +72,15 @@ class ArmResult:
     digests: dict[int, str] = field(default_factory=dict)
     repeatable: bool = True
     error: str = ""
+    replayed: dict[str, Any] | None = None
+
+    def take(self, taken: Taken) -> None:
+        """Add one run; the first picture of each prompt is priced, later ones must be the same again."""
+        prompt = taken.sample.prompt
+        self.repeatable &= self.digests.setdefault(prompt, taken.digest) == taken.digest
+        self.prices.setdefault(prompt, taken.price)
+        self.attach_s.append(taken.attach_s)
+        self.samples.append(taken.sample)
 
 
 @dataclass
@@ -79,6 +104,8 @@ class Bench:
         memory: peak memory of a run.
         synchronize: waits for the device; called before the clock is read.
         progress: ``progress(what, done, total)``, called before each run.
+        features: of a list of pictures ``[N, D]``, in which the pictures' distance is part of the price.
+        rounds: where complete rounds are kept, and taken from when they are there already.
     """
 
     def __init__(
@@ -90,7 +117,11 @@ class Bench:
         memory: PeakMemory | None = None,
         synchronize: Callable[[], None] = lambda: None,
         progress: Progress = lambda what, done, total: None,
+        features: Features | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
+        self.features = features
+        self.rounds = rounds
         self.pipe = pipe
         self.workload = workload
         self.attach = attach
@@ -112,11 +143,13 @@ class Bench:
             for position, planned in enumerate(arms):
                 self.progress(f"warm-up {planned.arm.label}", position, len(arms))
                 # a cache computes more steps of one prompt than of another, and its control needs the middle one
-                every = plan_control is not None and bool(planned.plan.items)
-                result.arms.append(self._warm_up(planned, position == 0, len(self.workload.prompts) if every else 1))
+                probed = plan_control is not None and bool(planned.plan.items)
+                prompts = len(self.workload.prompts)
+                chosen = [i * prompts // PROBES for i in range(PROBES)] if prompts > PROBES else list(range(prompts))
+                result.arms.append(self._warm_up(planned, position == 0, chosen if probed else chosen[:1]))
             for control in self._controls(result.arms, plan_control):
                 self.progress(f"warm-up {control.arm.label}", 0, 1)
-                result.arms.append(self._warm_up(control, False, 1))
+                result.arms.append(self._warm_up(control, False, [0]))
             for number in range(self.workload.rounds):
                 self._round(result, number)
         except KeyboardInterrupt:
@@ -134,25 +167,28 @@ class Bench:
                 found += [control] if control is not None else []
         return [plan_control(arm) for arm in found] if plan_control is not None else []
 
-    def _warm_up(self, planned: PlannedArm, is_baseline: bool, prompts: int) -> ArmResult:
+    def _warm_up(self, planned: PlannedArm, is_baseline: bool, prompts: Sequence[int]) -> ArmResult:
         """Full generations, untimed; the first is reported: it pays for whatever is built at first use."""
         result = ArmResult(planned)
         with self._failing(result, is_baseline):
             started = self.clock()
             with self.attach(self.pipe, planned.plan) as session:
                 attached = self.clock()
-                self._generate(planned, 0)
+                self._generate(planned, prompts[0])
                 self.synchronize()
                 result.warmup_s = self.clock() - attached
                 result.attach_s.append(attached - started)
                 result.warm_records = [_records(session)]
-                for prompt in range(1, prompts):
+                for prompt in prompts[1:]:
                     self._generate(planned, prompt)
                     result.warm_records.append(_records(session))
         return result
 
     def _round(self, result: Measurement, number: int) -> None:
         """One prompt by every arm; kept only when all of them are done."""
+        if self.rounds is not None and self.rounds.restore(number, result.arms):
+            result.rounds += 1
+            return
         prompt = number % len(self.workload.prompts)
         first = number % len(result.arms)
         taken: list[tuple[ArmResult, Sample, float]] = []
@@ -162,13 +198,26 @@ class Bench:
             self.progress(arm.planned.arm.label, number, self.workload.rounds)
             with self._failing(arm, arm is result.arms[0]):
                 taken.append((arm, *self._timed(arm.planned, prompt)))
-        baseline = next(sample for arm, sample, _ in taken if arm is result.arms[0])
-        for arm, sample, attach_s in taken:
-            with self._failing(arm, arm is result.arms[0]):
-                _judge(arm, sample, baseline)
-            arm.attach_s.append(attach_s)
-            arm.samples.append(_without_arrays(sample))
+        found = self._judged(result.arms, taken)
+        for arm, run in found:
+            arm.take(run)
         result.rounds += 1
+        if self.rounds is not None:
+            self.rounds.keep(number, found, result.arms)
+
+    def _judged(
+        self, arms: Sequence[ArmResult], taken: Sequence[tuple[ArmResult, Sample, float]]
+    ) -> list[tuple[ArmResult, Taken]]:
+        """Every run beside the baseline's of the same round, the baseline first."""
+        seen = [None] * len(taken) if self.features is None else self.features([sample.image for _, sample, _ in taken])
+        order = sorted(zip(taken, seen, strict=True), key=lambda entry: entry[0][0] is not arms[0])
+        (_, base, _), base_seen = order[0]
+        found = []
+        for (arm, sample, attach_s), own in order:
+            with self._failing(arm, arm is arms[0]):
+                cost = price(sample.image, sample.latents, base.image, base.latents, own, base_seen)
+                found.append((arm, Taken(_without_arrays(sample), attach_s, cost, _digest(sample))))
+        return found
 
     def _timed(self, planned: PlannedArm, prompt: int) -> tuple[Sample, float]:
         before = self.clock()
@@ -233,13 +282,8 @@ def computed_steps(records: list[dict[str, Any]]) -> tuple[float, int] | None:
     return None
 
 
-def _judge(arm: ArmResult, sample: Sample, baseline: Sample) -> None:
-    """Price the first picture of each prompt; of the later ones, check that they are the same again."""
-    digest = hashlib.sha256(np.ascontiguousarray(sample.latents).tobytes()).hexdigest()
-    if arm.digests.setdefault(sample.prompt, digest) != digest:
-        arm.repeatable = False
-    if sample.prompt not in arm.prices:
-        arm.prices[sample.prompt] = price(sample.image, sample.latents, baseline.image, baseline.latents)
+def _digest(sample: Sample) -> str:
+    return hashlib.sha256(np.ascontiguousarray(sample.latents).tobytes()).hexdigest()
 
 
 def _without_arrays(sample: Sample) -> Sample:

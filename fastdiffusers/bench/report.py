@@ -32,7 +32,9 @@ def report(
     ``distinguishable`` (from the baseline's time; null for fewer than two rounds), ``peak_memory_mb`` (MiB, null when
     not measured), ``attach_s``, ``warmup_s``, ``compile_s`` (as the accelerator reports it; null when none does),
     ``quality`` (see `fastdiffusers.bench.quality.summarise`), ``records``, ``steps``, ``computed_steps`` (median of
-    those that were evaluated in full, where an accelerator counts them), ``control_of``, ``repeatable``, ``error``.
+    those that were evaluated in full, where an accelerator counts them), ``computed`` (mean share of the network that
+    was evaluated, in terms of the baseline's steps), ``held_bytes`` (most that an accelerator says to have held),
+    ``replay`` (see `fastdiffusers.bench.replay.replay`), ``control_of``, ``repeatable``, ``error``.
     """
     workload, setting = measurement.workload, measurement.workload.setting
     arms = measurement.arms if measurement.rounds else []
@@ -59,8 +61,8 @@ def report(
         "partial": measurement.interrupted,
         "command": command,
     }
-    plain: dict[str, Any] = _plain(data)
-    return plain
+    found: dict[str, Any] = plain(data)
+    return found
 
 
 def _row(arm: ArmResult, baseline: ArmResult) -> dict[str, Any]:
@@ -84,6 +86,9 @@ def _row(arm: ArmResult, baseline: ArmResult) -> dict[str, Any]:
         "records": _records(arm),
         "steps": arm.samples[-1].steps if arm.samples else None,
         "computed_steps": _computed(arm),
+        "computed": _share(arm, baseline),
+        "held_bytes": _held(arm),
+        "replay": arm.replayed,
         "control_of": arm.planned.arm.control_of or None,
         "repeatable": arm.repeatable,
         "error": arm.error or None,
@@ -140,14 +145,35 @@ def _computed(arm: ArmResult) -> float | None:
     return statistics.median(counts) if counts else None
 
 
-def _plain(value: Any) -> Any:
+def _share(arm: ArmResult, baseline: ArmResult) -> float | None:
+    """Mean over the runs of evaluations / steps of the baseline; known of plain sampling, and where it is counted."""
+    if not arm.samples:
+        return None
+    if not arm.planned.plan.items:
+        return arm.samples[0].steps / baseline.samples[0].steps
+    found = [computed_steps(sample.records) for sample in arm.samples]
+    shares = [count[0] / baseline.samples[0].steps for count in found if count is not None]
+    return statistics.fmean(shares) if shares else None
+
+
+def _held(arm: ArmResult) -> int | None:
+    found = [
+        int(held)
+        for sample in arm.samples
+        for record in sample.records
+        if isinstance(held := (record.get("stats") or {}).get("bytes"), int)
+    ]
+    return max(found, default=None)
+
+
+def plain(value: Any) -> Any:
     """``value`` as JSON can hold it: no infinities, no numpy scalars, no tuples."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -25,6 +25,9 @@ class Suite:
         steps, guidance, size, seed, runs: as on the command line; ``size`` is ``WIDTHxHEIGHT``.
         arms: SPEC[@STEPS], one each.
         controls: whether to add plain sampling with as many steps as each cache computed.
+        features: whether quality has the distance in the scorer's features.
+        replay: whether the decisions of each cache are replayed on a larger model.
+        peers: a file of points that others measured (relative to the suite's file).
     """
 
     description: str | None = None
@@ -37,6 +40,9 @@ class Suite:
     runs: int | None = None
     arms: tuple[str, ...] | None = None
     controls: bool | None = None
+    features: bool | None = None
+    replay: bool | None = None
+    peers: Path | None = None
 
 
 def read_suite(name_or_path: str) -> Suite:
@@ -110,6 +116,10 @@ def _prompts(value: Any, folder: Path) -> tuple[str, ...] | Path:
     return folder / value if isinstance(value, str) and value else _texts(value, folder)
 
 
+def _file(value: Any, folder: Path) -> Path:
+    return folder / _text(value, folder)
+
+
 def _whole(minimum: int) -> Callable[[Any, Path], int]:
     def read(value: Any, folder: Path) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
@@ -142,4 +152,7 @@ _READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "runs": ("an integer of at least 1", _whole(1)),
     "arms": ("a list of arms, SPEC or SPEC@STEPS", _texts),
     "controls": ("true or false", _flag),
+    "features": ("true or false", _flag),
+    "replay": ("true or false", _flag),
+    "peers": ("the name of a JSON file", _file),
 }

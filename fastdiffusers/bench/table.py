@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from fastdiffusers.bench.extras import Extra, extras
 from fastdiffusers.bench.report import STAGES
 from fastdiffusers.counting import counted
 
@@ -24,6 +25,9 @@ def show(data: Mapping[str, Any], console: Console) -> None:
         console.print(_figures(data))
         console.print()
         console.print(_stages(data))
+        if columns := extras(data):
+            console.print()
+            console.print(_extras(data, columns))
     lines = Table.grid(padding=(0, 1))
     for row in data["rows"]:
         for record in row["records"]:
@@ -128,6 +132,16 @@ def _stages(data: Mapping[str, Any]) -> Table:
     for row in data["rows"]:
         apart = [row["attach_s"], row["warmup_s"], row["compile_s"]]
         table.add_row(_folded(row["accel"]), *map(seconds, [*(row["stages"][name] for name in STAGES), *apart]))
+    return table
+
+
+def _extras(data: Mapping[str, Any], columns: list[Extra]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("arm", overflow="fold", min_width=12)
+    for column in columns:
+        table.add_column(column.short, justify="right", no_wrap=True)
+    for row in data["rows"]:
+        table.add_row(_folded(row["accel"]), *(column.text(row) for column in columns))
     return table
 
 

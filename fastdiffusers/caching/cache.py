@@ -13,9 +13,12 @@ from fastdiffusers.caching.loop import CacheLoop, Log
 from fastdiffusers.caching.modules import ModuleLoop
 from fastdiffusers.caching.scopes import Modules, Stack
 from fastdiffusers.caching.stack import stack_of
+from fastdiffusers.context import COND
 from fastdiffusers.errors import PluginError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.recorder import Recorder
+
+STEP_MARK = "/"
 
 
 class Cache(Accelerator):
@@ -25,17 +28,27 @@ class Cache(Accelerator):
         super().__init__(config)
         self._log = Log()
         self._fingerprint = ""
+        self._replayed: Sequence[str] | None = None
 
     @abstractmethod
     def designs(self, info: ModelInfo) -> Sequence[Design]:
         """What this configuration means on the model ``info``; a `PlanError` when it cannot be had there."""
 
+    def replay(self, decisions: Sequence[str]) -> None:
+        """Decide, once attached, as ``stats["decisions"]`` of a generation of as many steps say; measure as ever.
+
+        So a pattern found on one model can be timed on another, with all that deciding costs there.
+        """
+        self._replayed = decisions
+
     def attach(self, pipe: Any, recorder: Recorder) -> None:
         """Put a loop for each design around the block loop that is there."""
         stack = stack_of(pipe.info.family)
         model = pipe.transformer
-        for design in self.designs(pipe.info):
+        for number, design in enumerate(self.designs(pipe.info)):
             design.check([group.form for group, _ in stack.blocks(model)])
+            if self._replayed is not None:
+                design = design.replaying(self._replayed[number].split(STEP_MARK))
             self._fingerprint += design.fingerprint
             inner = model.block_loop
             if not (isinstance(design.scope, Stack) or isinstance(inner, CacheLoop)):
@@ -67,7 +80,12 @@ class Cache(Accelerator):
                 text += f" in part, ran {100 * run / len(own):.0f} % of the blocks"
             parts.append((branch, text))
         told = [text + (f" ({branch})" if len(parts) > 1 else "") for branch, text in parts]
-        stats: dict[str, Any] = {**counts, "pattern": _pattern(log), "bytes": log.peak}
+        stats: dict[str, Any] = {
+            **counts,
+            "pattern": _pattern(log),
+            "decisions": _decisions(log),
+            "bytes": log.peak,
+        }
         ordered = sorted(filter(isfinite, log.distances))
         if ordered:
             stats["distance"] = {
@@ -86,9 +104,15 @@ def _pattern(log: Log) -> str:
     marks = [
         "x" if computed else "." if share == 0 else "o"
         for (branch, computed), share in zip(log.steps, log.shares, strict=False)
-        if branch == "cond"
+        if branch == COND
     ]
     return "".join(marks)
+
+
+def _decisions(log: Log) -> list[str]:
+    """For each design, the marks of its units at every step of the conditional branch; none where it was not asked."""
+    steps = sum(branch == COND for branch, _ in log.steps)
+    return [STEP_MARK.join(marks.get((COND, step), "") for step in range(steps)) for marks in log.decisions]
 
 
 def _check_uncompiled(blocks: Sequence[Any]) -> None:

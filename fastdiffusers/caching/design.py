@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastdiffusers.caching.estimators import OUTPUT, Reuse
-from fastdiffusers.caching.indicators import Indicator, Moment
+from fastdiffusers.caching.indicators import Indicator, Moment, Replay
 from fastdiffusers.caching.scopes import Modules, Scope
 from fastdiffusers.caching.stack import Form
 from fastdiffusers.errors import PlanError
@@ -68,6 +68,10 @@ class Design:
         self.indicator().check(self.scope)
         if isinstance(self.scope, Modules) and self.estimator().of != OUTPUT:
             raise PlanError("an attention or MLP module has no residual to reuse; its output is what can stand in")
+
+    def replaying(self, marks: Sequence[str]) -> Design:
+        """The same design, which measures what it measures but decides as ``marks`` say (see `Replay`)."""
+        return replace(self, indicator=lambda: Replay(self.indicator(), marks))
 
 
 class Unit:

@@ -165,3 +165,33 @@ class Mask(Indicator):
 
     def due(self, moment: Moment) -> bool:
         return moment.step in self.computed or (self.steps is not None and moment.step >= self.steps)
+
+
+class Replay(Indicator):
+    """Measures as ``inner`` does, at its cost, but decides as was decided before, perhaps on another model.
+
+    ``marks`` has a text for each step and in it a sign for each unit: x computed, anything else skipped.
+    """
+
+    def __init__(self, inner: Indicator, marks: Sequence[str]) -> None:
+        self.inner = inner
+        self.marks = marks
+        self.blind, self.common = inner.blind, inner.common
+        self._own: bool | None = None
+
+    def due(self, moment: Moment) -> bool:
+        self._own = self.inner.due(moment)
+        self.distance = self.inner.distance
+        return self.marks[moment.step][moment.unit] == "x"
+
+    def note(self, moment: Moment, computed: bool) -> None:
+        # one that decides for all units at once would take another's decision for a rule's, and measure anew each time
+        own = computed if self._own is None or not self.common else self._own
+        self.inner.note(moment, own)
+        self._own = None
+
+    def check(self, scope: Scope) -> None:
+        self.inner.check(scope)
+
+    def held(self) -> list[Any]:
+        return self.inner.held()

@@ -23,15 +23,27 @@ class Log:
         steps: guidance branch, and whether everything was computed, for each evaluation.
         shares: the share of the blocks (or modules) that was run in it.
         distances: what the indicators measured.
+        decisions: of each loop, from the inside out: (branch, step) → a mark for each unit, x computed, . skipped.
         peak: most bytes held at once.
     """
 
     steps: list[tuple[str, bool]] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
+    decisions: list[dict[tuple[str, int], str]] = field(default_factory=list)
     peak: int = 0
     _latest: tuple[str, int] | None = None
     _held: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def enrol(self) -> int:
+        """The number of one more loop that tells what it decides."""
+        self.decisions.append({})
+        return len(self.decisions) - 1
+
+    def decide(self, number: int, branch: str, step: int, computed: bool) -> None:
+        """What loop ``number`` decided for its next unit."""
+        marks = self.decisions[number]
+        marks[branch, step] = marks.get((branch, step), "") + ("x" if computed else ".")
 
     def note(self, branch: str, step: int, computed: bool, share: float) -> None:
         """One evaluation; when a cache lies within a cache, the inner one has told of it already."""
@@ -50,8 +62,11 @@ class Log:
 
     def clear(self) -> None:
         """Forget everything: a generation begins."""
-        for entries in (self.steps, self.shares, self.distances, self._held):
+        for entries in (self.steps, self.shares, self.distances):
             entries.clear()
+        self._held.clear()
+        for marks in self.decisions:
+            marks.clear()
         self.peak, self._latest = 0, None
 
 
@@ -64,6 +79,7 @@ class CacheLoop:
         self.context = recorder.context
         self.design = design
         self.log = log
+        self.number = log.enrol()
         self.state = recorder.state(lambda: Branch(design))
 
     def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
@@ -96,6 +112,7 @@ class CacheLoop:
 
     def _decide(self, branch: Branch, moment: Moment) -> bool:
         compute = branch.decide(moment)
+        self.log.decide(self.number, self.context.branch, moment.step, compute)
         distance = branch.indicators[moment.unit].distance
         if distance is not None:
             self.log.distances.append(distance)

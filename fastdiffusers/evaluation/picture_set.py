@@ -27,6 +27,7 @@ class PictureSet:
 
     ``model`` is what `fastdiffusers.load` takes and ``model_sha256`` what `ModelInfo.sha256` says of it. ``mu`` shifts
     the noise levels (`flow_sigmas`): 0 leaves them as they are, None takes the scheduler's own rule, as the pipeline.
+    ``accel`` is an accelerator specification as on the command line; a cache decides for batches of 8 pictures.
     Sets that differ in anything have different folders, so a finished chunk is never mistaken for another's.
     """
 
@@ -37,12 +38,15 @@ class PictureSet:
     steps: int
     guidance: float = 3.5
     mu: float | None = None
+    accel: str = ""
 
     def __post_init__(self) -> None:
         if not self.prompts or len(self.prompts) != len(self.seeds):
             raise InputError(f"{len(self.prompts)} prompts and {len(self.seeds)} seeds; give one of each for a picture")
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; it must be at least 1")
+        if self.accel and self.mu is not None:
+            raise InputError(f"mu={self.mu} goes around the scheduler, which {self.accel!r} is attached to; give one")
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -50,7 +54,7 @@ class PictureSet:
     @cached_property
     def name(self) -> str:
         """Of the folder: readable, and unique by a hash of everything that decides the pictures."""
-        record = {**asdict(self), "model": None, "format": FORMAT, "chunk": CHUNK}  # the same model may move
+        record = {**self._record(), "model": None, "format": FORMAT, "chunk": CHUNK}  # the same model may move
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         shift = "rule" if self.mu is None else f"{self.mu:g}"
         return f"{self.steps:02d}-steps-mu-{shift}-{len(self)}-{digest[:12]}"
@@ -76,8 +80,14 @@ class PictureSet:
         """Write the set's record into its folder, where worker processes read it; returns the folder."""
         folder = self.folder(root)
         with atomic_write(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+            temporary.write_text(json.dumps(self._record()), encoding="utf-8")
         return folder
+
+    def _record(self) -> dict[str, Any]:
+        record = asdict(self)
+        if not self.accel:
+            del record["accel"]  # plain sets keep the names they had before there were others
+        return record
 
     @classmethod
     def read(cls, folder: Path) -> PictureSet:

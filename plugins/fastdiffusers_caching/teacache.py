@@ -16,13 +16,12 @@ from fastdiffusers.accelerator import Reference
 from fastdiffusers.caching.cache import Cache
 from fastdiffusers.caching.design import Design, Rules
 from fastdiffusers.caching.indicators import ProbeChange, relative_change
-from fastdiffusers.caching.loop import CacheLoop, Log, Loop
+from fastdiffusers.caching.loop import Loop
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Stack
 from fastdiffusers.caching.stack import BlockStack, Walk, stack_of
 from fastdiffusers.errors import PluginError
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers.pipelines.flux_stack import FLUX_STACK
 from fastdiffusers.recorder import Recorder
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import Polynomial, choose, fit
@@ -38,18 +37,6 @@ def design(threshold: float, polynomial: Polynomial) -> Design:
         fingerprint=polynomial.fingerprint,
         never=threshold == 0,
     )
-
-
-class TeaCacheLoop(CacheLoop):
-    """A block loop that skips the inner one while the accumulated change stays below the threshold.
-
-    ``log`` gets (guidance branch, computed) for every evaluation.
-    """
-
-    def __init__(
-        self, inner: Loop, recorder: Recorder, threshold: float, polynomial: Polynomial, log: list[tuple[str, bool]]
-    ) -> None:
-        super().__init__(inner, FLUX_STACK, recorder, design(threshold, polynomial), Log(steps=log))
 
 
 class TeaCache(Cache):

@@ -91,6 +91,51 @@ def test_ctrl_c_prints_the_complete_rounds_and_writes_nothing(model, fastdiff, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_resumed_bench_goes_on_and_leaves_only_the_report(model, fastdiff, tmp_path, monkeypatch):
+    from fastdiffusers.bench import measure
+
+    timed, calls = measure.Bench._timed, []
+
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return timed(self, *arguments)
+
+    monkeypatch.setattr(measure.Bench, "_timed", interrupted)
+    words = ["--model", model, "--accel", "none@2", *SMALL, "--out", str(tmp_path / "report.json"), "--resume"]
+    code, _, stderr = fastdiff(*words)
+    assert code == 130 and "the same command goes on from there" in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json.rounds"]
+    calls.clear()
+    monkeypatch.setattr(measure.Bench, "_timed", lambda self, *arguments: calls.append(0) or timed(self, *arguments))
+    code, _, _ = fastdiff(*words)
+    assert code == 0 and len(calls) == 4  # two of the three rounds
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["settings"]["rounds"] == 3 and data["rows"][1]["latency"]["n"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_replay_plot_and_peers_from_the_command_line(model, fastdiff, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from fastdiffusers.bench import large_model
+
+    monkeypatch.setattr(large_model, "HEADS", 1)
+    monkeypatch.setattr(large_model, "SIDE", 2)
+    peers = tmp_path / "peers.json"
+    peers.write_text('[{"name": "other program", "setting": "its own", "steps": 10, "speedup": 1.5, "psnr": 30.0}]')
+    out, plot = tmp_path / "report.md", tmp_path / "plot.png"
+    arms = ["--accel", f"{IDENTITY}:threshold=100", "--accel", "none@5"]
+    more = ["--replay", "--peers", str(peers), "--plot", str(plot), "--out", str(out)]
+    code, stdout, _ = fastdiff("--model", model, *arms, *SMALL, *more)
+    page = out.read_text()
+    assert code == 0 and "replayed ×" in stdout and "KiB held" in stdout
+    assert "| computed | held KiB | replayed speed-up | skipped step there |" in page
+    assert "| other program `its own` | 1.50 | 30.0 | – | – | – |" in page
+    assert "| 20 % |" in page  # of ten steps the first and the last are computed
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_failed_arm_is_shown_and_makes_the_command_fail(model, fastdiff, monkeypatch):
     from fastdiffusers.caching.loop import CacheLoop
 
@@ -119,6 +164,10 @@ def test_a_failed_arm_is_shown_and_makes_the_command_fail(model, fastdiff, monke
         (["--size", "33x32"], "width 33 is not valid"),
         (["--prompts", "nowhere.txt"], "cannot read the prompts file 'nowhere.txt'"),
         (["--out", "report.xls"], "must end in .json or .md"),
+        (["--plot", "plot.pdf"], "--plot 'plot.pdf' must end in .png or .svg"),
+        (["--resume"], "--resume keeps the rounds beside the report"),
+        (["--features"], "the scorer knows the pictures of flux-emoji, not those of tiny-flux"),
+        (["--peers", "nowhere.json"], "cannot read the peers 'nowhere.json'"),
         (["--model", "nowhere"], "no model 'nowhere'"),
         (["--model", ""], "--model '' is empty"),
         (["--dtype", "float8"], "unknown dtype 'float8'; valid: bfloat16"),

@@ -93,6 +93,13 @@ def test_a_control_has_the_middle_number_of_steps_over_all_prompts():
     assert result.arms[2].planned.arm.label == "none@4"
 
 
+def test_of_many_prompts_four_are_drawn_to_find_the_middle():
+    pipe = ScriptedPipe()
+    result = measure(["fast", "none@3"], pipe, controls=True, prompts=tuple("abcdefgh"), runs=1)
+    assert [prompt for arm, prompt, _ in timed(pipe) if arm == "fast"][:4] == ["a", "c", "e", "g"]
+    assert len(result.arms[1].warm_records) == 4 and len(result.arms[2].warm_records) == 1
+
+
 def test_no_control_twice_and_none_where_all_steps_were_computed():
     asked = measure(["fast", "none@5"], controls=True)
     assert [arm.planned.arm.label for arm in asked.arms] == ["none", "fast", "none@5"]

@@ -52,7 +52,7 @@ def test_an_equal_picture_does_not_swallow_the_mean():
     assert summary["psnr"] == pytest.approx(near.psnr) and summary["identical"] is False
     assert summary["identical_pictures"] == 1 and summary["n"] == 2
     assert summary["rel_l1"] == pytest.approx(0.25)
-    assert summary["worst"] == {"psnr": near.psnr, "ssim": near.ssim, "rel_l1": 0.5}
+    assert summary["worst"] == {"psnr": near.psnr, "ssim": near.ssim, "rel_l1": 0.5, "features": None}
     assert summarise([]) is None
 
 

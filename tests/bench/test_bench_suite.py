@@ -29,6 +29,9 @@ seed: 3
 runs: 2
 arms: [none, "fast:x=1", none@6]
 controls: false
+features: true
+replay: true
+peers: points.json
 """
     assert read_suite(written(tmp_path, text)) == Suite(
         "everything",
@@ -41,6 +44,9 @@ controls: false
         2,
         ("none", "fast:x=1", "none@6"),
         False,
+        True,
+        True,
+        tmp_path / "points.json",
     )
 
 
@@ -63,6 +69,8 @@ def test_paths_are_relative_to_the_suite_and_a_model_may_be_a_name(tmp_path):
         ("arms: []", "arms must be a list of arms"),
         ("prompts: []", "prompts must be a list of texts"),
         ("prompts: [1]", "prompts must be a list of texts"),
+        ("replay: 1", "replay must be true or false, got 1"),
+        ("peers: []", "peers must be the name of a JSON file"),
         ("controls: maybe", "controls must be true or false"),
         ("- a", "is not a mapping"),
         ("", "is not a mapping"),

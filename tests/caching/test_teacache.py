@@ -12,16 +12,18 @@ import numpy as np
 import paddle
 import pytest
 
+from fastdiffusers.caching.loop import CacheLoop, Log
 from fastdiffusers.context import StepContext
 from fastdiffusers.errors import InputError, PlanError, PluginError
 from fastdiffusers.models.info import describe
 from fastdiffusers.pipelines.flux import FluxPipeline
+from fastdiffusers.pipelines.flux_stack import FLUX_STACK
 from fastdiffusers.recorder import Recorder
 from fastdiffusers.session import accelerate
 from fastdiffusers_caching.options import TeaCacheConfig
 from fastdiffusers_caching.polynomial import FLUX_DEV, IDENTITY, Polynomial, choose, fit, store, stored
 from fastdiffusers_caching.predict import predict_teacache, simulate
-from fastdiffusers_caching.teacache import TeaCache, TeaCacheLoop, relative_change
+from fastdiffusers_caching.teacache import TeaCache, design, relative_change
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flux_pipeline"
 SIZE = {"height": 24, "width": 32}
@@ -31,14 +33,14 @@ def drive(changes, threshold, polynomial=IDENTITY):
     """Run a loop whose probe changes by the given relative amounts; returns which steps were computed."""
     context = StepContext()
     recorder = Recorder(SimpleNamespace(), context)
-    log = []
+    log = Log()
     calls = []
 
     def inner(model, image, text, temb, rope):
         calls.append(context.step)
         return image + float(context.step + 1)
 
-    loop = TeaCacheLoop(inner, recorder, threshold, polynomial, log)
+    loop = CacheLoop(inner, FLUX_STACK, recorder, design(threshold, polynomial), log)
     model = SimpleNamespace(transformer_blocks=[SimpleNamespace(norm1=lambda image, temb: (temb,))])
     context.begin(np.linspace(1, 0, len(changes) + 1, endpoint=False))
     level, outputs = 1.0, []
@@ -48,8 +50,8 @@ def drive(changes, threshold, polynomial=IDENTITY):
         out = loop(model, paddle.zeros([1, 2, 3]), None, paddle.full([1, 2, 3], level), None)
         outputs.append(out.mean().item())
     context.end()
-    assert calls == [i for i, (_, computed) in enumerate(log) if computed]
-    return [computed for _, computed in log], outputs
+    assert calls == [i for i, (_, computed) in enumerate(log.steps) if computed]
+    return [computed for _, computed in log.steps], outputs
 
 
 def test_it_computes_when_the_accumulated_change_reaches_the_threshold():

@@ -23,6 +23,7 @@ LONG = PictureSet("m", "h", ("a cat",) * (CHUNK + 6), tuple(range(CHUNK + 6)), 1
         {"guidance": 3.0},
         {"mu": 0.1},
         {"mu": None},
+        {"mu": None, "accel": "teacache"},
     ],
 )
 def test_whatever_decides_a_picture_is_in_the_name(change):
@@ -31,6 +32,23 @@ def test_whatever_decides_a_picture_is_in_the_name(change):
 
 def test_a_model_that_moved_keeps_its_pictures():
     assert dataclasses.replace(ONE, model="elsewhere").name == ONE.name
+
+
+def test_plain_sets_have_the_names_they_always_had():
+    """Many pictures lie on disks under them."""
+    plain = PictureSet("m", "0" * 64, ("a", "b"), (1, 2), 28)
+    assert plain.name == "28-steps-mu-rule-2-a8261066696b"
+    assert dataclasses.replace(plain, accel="teacache").name != plain.name
+
+
+def test_a_shift_of_its_own_and_an_accelerator_are_refused():
+    with pytest.raises(InputError, match=r"mu=0\.1 goes around the scheduler, which 'teacache'"):
+        dataclasses.replace(ONE, mu=0.1, accel="teacache")
+
+
+def test_an_accelerator_is_read_back(tmp_path):
+    item = dataclasses.replace(LONG, accel="teacache:threshold=0.4")
+    assert PictureSet.read(item.describe(tmp_path)) == item
 
 
 def test_chunks_cover_every_picture_once():

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from fastdiffusers.evaluation import Crew, PictureSet, WorkFailed, draw
+from fastdiffusers.evaluation.drawing import accelerated
 from fastdiffusers.evaluation.picture_set import chunk_file
 from fastdiffusers.evaluation.sampler import Sampler, noise_levels
 from fastdiffusers.models.info import describe
 from fastdiffusers.pipelines.flux import FluxPipeline
+from fastdiffusers.session import accelerate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flux_pipeline"
 PROMPTS = ["a red apple", "grinning face", "a red apple"]
@@ -22,6 +24,19 @@ def test_pictures_equal_those_of_the_pipeline(name):
     for prompt, seed, picture in zip(PROMPTS, [5, 2**31, 7], drawn, strict=True):
         own = np.asarray(pipe(prompt, seed=seed, num_inference_steps=4, guidance_scale=2.5).images[0])
         assert own.shape == picture.shape and np.abs(own.astype(int) - picture).max() <= 1
+
+
+def test_with_an_accelerator_the_pipeline_itself_draws():
+    pipe = FluxPipeline.from_pretrained(describe(GOLDEN / "dev"))
+    prompts, seeds, spec = PROMPTS * 4, [5, 2**31, 7, *range(9)], "taylorseer:interval=4"
+    drawn = accelerated(pipe, spec, prompts, seeds, 8, 2.5)
+    assert pipe.context.session is None
+    plain = Sampler(pipe, batch=2)(prompts[:1], seeds[:1], 8, guidance=2.5)[0]
+    assert len(drawn) == 12 and np.abs(plain.astype(int) - drawn[0]).max() > 1
+    with accelerate(pipe, spec, steps=8):
+        for i in (0, 1, 10):  # the last one is of the second batch
+            own = pipe(prompts[i], seed=seeds[i], num_inference_steps=8, guidance_scale=2.5).images[0]
+            assert np.abs(np.asarray(own).astype(int) - drawn[i]).max() <= 1
 
 
 def test_levels_without_a_shift_are_equal_steps_and_the_rule_is_the_schedulers():
