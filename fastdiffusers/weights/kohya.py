@@ -28,9 +28,13 @@ def write_kohya(
     """Write ``layers`` as kohya's scripts do (lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight, .alpha).
 
     ``shapes`` are the base's linear layers, (in, out) by path: what a part of a fused layer that has no LoRA is as
-    wide as. Errors: a layer that the original release has no name for; numbers that ``dtype`` cannot hold.
+    wide as. diffusers leaves out the layers around the blocks (norm_out, x_embedder …) when it reads such files; give
+    it `write_lora`'s. Errors: no layers, one that the original release has no name for, numbers that ``dtype`` cannot
+    hold.
     """
     path = Path(path)
+    if not layers:
+        raise WeightsError("a LoRA file without layers says nothing; at least one layer is needed")
     missing = dict(layers)
     tensors: dict[str, np.ndarray] = {}
     for original, parts in original_names(shapes).items():

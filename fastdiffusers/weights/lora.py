@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,9 @@ from fastdiffusers.counting import counted
 from fastdiffusers.errors import WeightsError
 from fastdiffusers.weights import lora_alpha
 from fastdiffusers.weights.kohya import split, swapped, write_kohya
+from fastdiffusers.weights.lora_entries import Entry, collect, orientation
 from fastdiffusers.weights.lora_layer import LoraFile, LoraLayer
-from fastdiffusers.weights.lora_names import SWAPPED, Names, Shapes, of_text_encoder, part_of
+from fastdiffusers.weights.lora_names import SWAPPED, Shapes
 from fastdiffusers.weights.tensor_file import read_tensors, write_tensors
 
 __all__ = ["LoraFile", "LoraLayer", "read_lora", "write_kohya", "write_lora"]
@@ -24,40 +23,13 @@ __all__ = ["LoraFile", "LoraLayer", "read_lora", "write_kohya", "write_lora"]
 _RESERVED = ("format", lora_alpha.ADAPTER, lora_alpha.OWN)
 
 
-@dataclass
-class _Entry:
-    """What a file holds of one layer: keys and tensors by role (down, up, alpha)."""
-
-    keys: dict[str, str] = field(default_factory=dict)
-    tensors: dict[str, np.ndarray] = field(default_factory=dict)
-    paths: tuple[str, ...] = ()
-    original: bool = False  # a name of FLUX's original release
-
-    def turned(self) -> tuple[np.ndarray, np.ndarray]:
-        """down and up from Paddle's orientation ([in, r] and [r, out])."""
-        return self.tensors["down"].T, self.tensors["up"].T
-
-    def fits(self, shapes: Shapes) -> set[str]:
-        """In which orientations, "torch" or "paddle", the factors are a low-rank change of the layer."""
-        inner, outer = shapes[self.paths[0]][0], sum(shapes[path][1] for path in self.paths)
-        found = set()
-        for name, (down, up) in (
-            ("torch", (self.tensors["down"], self.tensors["up"])),
-            ("paddle", self.turned()),
-        ):
-            rank = down.shape[0] if down.ndim else 0
-            if rank and down.shape == (rank, inner) and up.shape == (outer, rank):
-                found.add(name)
-        return found - {"paddle"} if self.original else found
-
-
 def read_lora(path: str | Path, shapes: Shapes) -> LoraFile:
     """Read a LoRA of the network whose linear layers are ``shapes``, (in, out) by layer path.
 
-    Names, orientation and scale are found from the file: alpha tensors first, then the header (diffusers'
-    ``lora_adapter_metadata``), then alpha = rank, that is scale 1, as diffusers has it. PaddleMIX's published
-    FLUX-Lightning file is known by its form and gets its true scale, 8 / rank. Layers of text encoders are ignored
-    if they change nothing, and refused otherwise.
+    Names, orientation and scale are found from the file. The scale comes from alpha tensors, else from the header
+    (diffusers' ``lora_adapter_metadata``) or peft's adapter_config.json beside the file, else it is 1, as diffusers
+    has it. PaddleMIX's published FLUX-Lightning file is known by its form and gets its true scale, 8 / rank. Layers of
+    text encoders are ignored if they change nothing, and refused otherwise.
 
     Raises:
         WeightsError: one line with the key, its value and what is valid: a layer that the base lacks, shapes that do
@@ -65,35 +37,23 @@ def read_lora(path: str | Path, shapes: Shapes) -> LoraFile:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
-    header = lora_alpha.HeaderAlphas(metadata, path)
-    entries, words = _entries(tensors, path)
-    notes = _drop_text_encoders(entries, path)
-    names = Names(shapes)
-    for stem, entry in entries.items():
-        _complete(entry, path)
-        found = names.find(stem)
-        if found is None:
-            close = difflib.get_close_matches(stem.removeprefix("transformer."), shapes, 1, 0.0)
-            raise WeightsError(
-                f"{str(path)!r} holds {entry.keys['down']!r}, a layer that the base does not have; "
-                f"it has {counted(len(shapes), 'linear layer')}, the closest is {close[0]!r}"
-            )
-        entry.paths, entry.original = found
-    orientation = _orientation(entries, shapes, metadata, path)
-    kind, lightning = _kind(path, metadata, entries, words, orientation, header)
+    header = lora_alpha.HeaderAlphas(metadata, path, list(tensors))
+    entries, ignored = collect(tensors, shapes, path)
+    way = orientation(entries, shapes, metadata, path)
+    kind = _kind(path, metadata, entries, way, header)
 
     layers: dict[str, LoraLayer] = {}
     silent = 0
-    for entry in entries.values():
-        down, up = entry.turned() if orientation == "paddle" else (entry.tensors["down"], entry.tensors["up"])
+    for entry in entries:
+        down, up = (np.ascontiguousarray(factor) for factor in entry.factors(way))
         rank = down.shape[0]
-        alpha = _alpha_tensor(entry, path)
+        alpha = entry.alpha(path)
         if alpha is None:
             alpha = header.of(entry.paths[0], rank)
         if alpha is None:
             silent += 1
-            alpha = lora_alpha.LIGHTNING_ALPHA if lightning else float(rank)
-        whole = LoraLayer(np.ascontiguousarray(down), np.ascontiguousarray(up), alpha)
+            alpha = lora_alpha.LIGHTNING_ALPHA if kind == LIGHTNING else float(rank)
+        whole = LoraLayer(down, up, alpha)
         if entry.original and entry.paths == (SWAPPED,):
             whole = swapped(whole)
         parts = split(whole, [shapes[name][1] for name in entry.paths])
@@ -102,118 +62,50 @@ def read_lora(path: str | Path, shapes: Shapes) -> LoraFile:
                 raise WeightsError(f"{str(path)!r} holds {name!r} twice, once as {entry.keys['down']!r}; one is needed")
             if layer is not None:
                 layers[name] = layer
-    notes.insert(0, _note(layers, silent, kind, lightning))
-    return LoraFile(layers, kind, "; ".join(notes), metadata)
+    note = _note(layers, kind, silent, len(entries))
+    if ignored:
+        note += f"; {counted(ignored, 'layer')} of text encoders ignored: all zero"
+    return LoraFile(layers, kind, note, metadata)
 
 
-def _entries(tensors: Mapping[str, np.ndarray], path: Path) -> tuple[dict[str, _Entry], set[str]]:
-    entries: dict[str, _Entry] = {}
-    words = set()
-    for key, tensor in tensors.items():
-        part = part_of(key)
-        if part is None:
-            raise WeightsError(
-                f"{str(path)!r} holds {key!r}, which is no part of a LoRA; valid: LAYER.lora_A.weight and "
-                "LAYER.lora_B.weight, LAYER.lora_down.weight and LAYER.lora_up.weight, LAYER.alpha"
-            )
-        entry = entries.setdefault(part.stem, _Entry())
-        if part.role in entry.keys:
-            raise WeightsError(f"{str(path)!r} holds both {entry.keys[part.role]!r} and {key!r}; one of them is needed")
-        entry.keys[part.role] = key
-        entry.tensors[part.role] = tensor
-        words.add(part.word)
-    if not entries:
-        raise WeightsError(f"{str(path)!r} holds no tensors; a LoRA has LAYER.lora_A.weight and LAYER.lora_B.weight")
-    return entries, words
-
-
-def _drop_text_encoders(entries: dict[str, _Entry], path: Path) -> list[str]:
-    text = {stem: entry for stem, entry in entries.items() if of_text_encoder(stem)}
-    for stem, entry in text.items():
-        if all(tensor.any() for role, tensor in entry.tensors.items() if role != "alpha"):
-            key = next(iter(entry.keys.values()))
-            raise WeightsError(
-                f"{str(path)!r} holds {key!r} and in all {counted(len(text), 'layer')} of text encoders; "
-                "valid: a LoRA of the transformer alone"
-            )
-        del entries[stem]
-    return [f"{counted(len(text), 'layer')} of text encoders ignored: all zero"] if text else []
-
-
-def _complete(entry: _Entry, path: Path) -> None:
-    for role in ("down", "up"):
-        if role not in entry.keys:
-            other = entry.keys.get("up" if role == "down" else "down") or entry.keys["alpha"]
-            wanted = "lora_A or lora_down" if role == "down" else "lora_B or lora_up"
-            raise WeightsError(f"{str(path)!r} holds {other!r} without its other half; {wanted} of the layer is needed")
-
-
-def _orientation(entries: dict[str, _Entry], shapes: Shapes, metadata: Mapping[str, str], path: Path) -> str:
-    """In which way the factors lie, as most layers that fit in only one do; with none such, as the header says."""
-    fits = {stem: entry.fits(shapes) for stem, entry in entries.items()}
-    votes = Counter(next(iter(found)) for found in fits.values() if len(found) == 1)
-    tie = "paddle" if metadata.get("format") == "pd" else "torch"
-    orientation = max(("torch", "paddle"), key=lambda name: (votes[name], name == tie))
-    for stem, found in fits.items():
-        if orientation not in found:
-            entry = entries[stem]
-            inner, outer = shapes[entry.paths[0]][0], sum(shapes[name][1] for name in entry.paths)
-            down, up = (list(entry.tensors[role].shape) for role in ("down", "up"))
-            raise WeightsError(
-                f"{entry.keys['down']!r} in {str(path)!r} has the shape {down} and its other half {up}; valid for "
-                f"{' + '.join(entry.paths)!r} of the base: [r, {inner}] and [{outer}, r]"
-            )
-    return orientation
+LIGHTNING = "ppdiffusers-lightning"
 
 
 def _kind(
-    path: Path,
-    metadata: Mapping[str, str],
-    entries: Mapping[str, _Entry],
-    words: set[str],
-    orientation: str,
-    header: lora_alpha.HeaderAlphas,
-) -> tuple[str, bool]:
-    """Who wrote the file, and whether it is FLUX-Lightning's."""
+    path: Path, metadata: Mapping[str, str], entries: Sequence[Entry], way: str, header: lora_alpha.HeaderAlphas
+) -> str:
+    """Who wrote the file."""
     if lora_alpha.OWN in metadata:
-        return "fastdiffusers", False
-    if any(entry.original for entry in entries.values()):
-        return "kohya", False
-    if orientation == "paddle" or metadata.get("format") == "pd" or path.name == "paddle_lora_weights.safetensors":
-        axis = 1 if orientation == "paddle" else 0
-        ranks = {entry.paths[0]: entry.tensors["down"].shape[axis] for entry in entries.values()}
-        lightning = "alpha" not in words and header.default is None and lora_alpha.from_lightning(ranks)
-        return ("ppdiffusers-lightning" if lightning else "ppdiffusers"), lightning
-    return ("diffusers" if words <= {"lora_A", "lora_B", "alpha"} else "diffusers-old"), False
+        return "fastdiffusers"
+    if any(entry.original for entry in entries):
+        return "kohya"
+    if way == "paddle" or metadata.get("format") == "pd" or path.name == "paddle_lora_weights.safetensors":
+        silent = header.default is None and not any("alpha" in entry.keys for entry in entries)
+        ranks = {entry.paths[0]: entry.factors(way)[0].shape[0] for entry in entries}
+        return LIGHTNING if silent and lora_alpha.from_lightning(ranks) else "ppdiffusers"
+    return "diffusers" if all(entry.word == "lora_A" for entry in entries) else "diffusers-old"
 
 
-def _alpha_tensor(entry: _Entry, path: Path) -> float | None:
-    tensor = entry.tensors.get("alpha")
-    if tensor is None:
-        return None
-    if tensor.size != 1:
-        raise WeightsError(
-            f"{entry.keys['alpha']!r} in {str(path)!r} has the shape {list(tensor.shape)}; valid: one number"
-        )
-    return float(tensor.reshape(-1)[0])
-
-
-def _note(layers: Mapping[str, LoraLayer], silent: int, kind: str, lightning: bool) -> str:
-    ranks = sorted({layer.rank for layer in layers.values()})
-    scales = sorted({round(layer.scale, 9) for layer in layers.values()})
-    rank = " to ".join(str(rank) for rank in dict.fromkeys((ranks[0], ranks[-1])))
-    scale = " to ".join(f"{scale:g}" for scale in dict.fromkeys((scales[0], scales[-1])))
+def _note(layers: Mapping[str, LoraLayer], kind: str, silent: int, entries: int) -> str:
+    rank = _range(layer.rank for layer in layers.values())
+    scale = _range(layer.scale for layer in layers.values())
     told = f"{counted(len(layers), 'layer')}, rank {rank}"
-    if lightning:
+    if kind == LIGHTNING:
         return (
             f"recognised FLUX-Lightning of PaddleMIX ({told}, no alpha in the file): trained with alpha "
-            f"{lora_alpha.LIGHTNING_ALPHA:g} at rank {rank}, scale {scale}"
+            f"{lora_alpha.LIGHTNING_ALPHA:g}, scale {scale}"
         )
     if not silent:
         return f"{told}, scale {scale}"
-    whose = "no alpha in the file" if silent == len(layers) else f"no alpha for {silent} of the layers"
-    known = " (PaddleMIX's default alpha is 8, and it does not write it)" if kind == "ppdiffusers" else ""
-    return f"{told}, {whose}: scale 1{known}"
+    whose = "no alpha in the file: scale 1" if silent == entries else f"no alpha for some layers: scale {scale}"
+    known = " (PaddleMIX does not write alpha; where its default of 8 was used, the true scale is 8 / rank)"
+    return f"{told}, {whose}{known if kind == 'ppdiffusers' else ''}"
+
+
+def _range(values: Iterable[float]) -> str:
+    """``4``, or ``2 to 4``."""
+    found = sorted({f"{value:g}" for value in values}, key=float)
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def write_lora(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastdiffusers.errors import WeightsError
+from fastdiffusers.weights.layout import read_json
 
 ADAPTER = "lora_adapter_metadata"
 """The header's key under which diffusers keeps peft's configuration."""
@@ -27,11 +28,17 @@ _LIGHTNING_LAYERS = {
 
 
 class HeaderAlphas:
-    """Alphas from the header of one file, for layers that have no alpha tensor."""
+    """Alphas from the header of one file, for layers that have no alpha tensor.
 
-    def __init__(self, metadata: Mapping[str, str], path: Path) -> None:
+    peft alone (keys that begin with ``base_model.``) has them in adapter_config.json beside the file.
+    """
+
+    def __init__(self, metadata: Mapping[str, str], path: Path, keys: Sequence[str]) -> None:
         self._path = path
         adapter = self._object(metadata, ADAPTER)
+        beside = path.with_name("adapter_config.json")
+        if any(key.startswith("base_model.") for key in keys) and beside.is_file():
+            adapter = read_json(beside)
         # a pipeline writes the transformer's settings under this prefix, a single network writes them bare
         bare = {key.removeprefix("transformer."): value for key, value in adapter.items()}
         if bare.get("use_dora"):

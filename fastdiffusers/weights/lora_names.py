@@ -84,7 +84,7 @@ def original_names(shapes: Shapes) -> dict[str, tuple[str, ...]]:
     """The original release's layer names of this base, each with the layer or layers it is here, in its order."""
     names: dict[str, tuple[str, ...]] = {}
     for kind, word, table in (("", "double", _DOUBLE), ("single_", "single", _SINGLE)):
-        for index in _blocks(shapes, kind):
+        for index in block_indices(shapes, kind):
             for original, parts in table.items():
                 full = tuple(f"{kind}transformer_blocks.{index}.{part}" for part in parts)
                 if all(part in shapes for part in full):
@@ -93,7 +93,8 @@ def original_names(shapes: Shapes) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _blocks(paths: Iterable[str], kind: str) -> list[int]:
+def block_indices(paths: Iterable[str], kind: str) -> list[int]:
+    """The numbers of the blocks among ``paths``, of the ``kind`` "" (double) or "single_"."""
     found = (_BLOCK.match(path) for path in paths)
     return sorted({int(match[2]) for match in found if match and (match[1] or "") == kind})
 

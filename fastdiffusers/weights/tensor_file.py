@@ -42,7 +42,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         if code == "BF16":
             values = (np.frombuffer(view["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
         elif code in _FLOATS:
-            values = np.frombuffer(view["data"], _FLOATS[code]).astype(np.float32)
+            values = np.frombuffer(view["data"], _FLOATS[code]).astype(np.float32, copy=False)
         else:
             raise WeightsError(f"{key!r} in {str(path)!r} is {code}; weights are F32, F16, BF16 or F64")
         bad = int(values.size - np.count_nonzero(np.isfinite(values)))

@@ -17,10 +17,10 @@ def in_small_kohya(name):
 
 
 def lora_layers(shapes):
-    """A LoRA on every layer: rank 2, 3 or 4 and alpha 2, 3, 4 or 5 by the length of its name."""
+    """A LoRA on every layer: rank 2, 3 or 4 and alpha 2 to 6 by the length of its name."""
     layers = {}
     for name, (inner, outer) in shapes.items():
-        rank, alpha = 2 + len(name) % 3, 2.0 + len(name) % 4
+        rank, alpha = 2 + len(name) % 3, 2.0 + len(name) % 5
         down = formula(f"{name}.down", (rank, inner))
         up = formula(f"{name}.up", (outer, rank), 0.1 / np.sqrt(rank))
         layers[name] = LoraLayer(down, up, alpha)
