@@ -28,7 +28,7 @@ def lora_layers(shapes):
 
 
 def wide_shapes(dim=3072):
-    """(in, out) of the linear layers of one double and one single block of FLUX.1 and of its last norm."""
+    """(in, out) of the linear layers of FLUX.1-dev with one double and one single block; other widths by ``dim``."""
     double = "transformer_blocks.0."
     shapes = {}
     for name in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"):
@@ -40,7 +40,11 @@ def wide_shapes(dim=3072):
     single = "single_transformer_blocks.0."
     shapes |= {f"{single}attn.{name}": (dim, dim) for name in ("to_q", "to_k", "to_v")}
     shapes |= {f"{single}proj_mlp": (dim, 4 * dim), f"{single}proj_out": (5 * dim, dim)}
-    return shapes | {f"{single}norm.linear": (dim, 3 * dim), "norm_out.linear": (dim, 2 * dim)}
+    shapes |= {f"{single}norm.linear": (dim, 3 * dim), "norm_out.linear": (dim, 2 * dim), "proj_out": (dim, 64)}
+    for name, inner in (("timestep", 256), ("guidance", 256), ("text", dim // 4)):
+        shapes[f"time_text_embed.{name}_embedder.linear_1"] = (inner, dim)
+        shapes[f"time_text_embed.{name}_embedder.linear_2"] = (dim, dim)
+    return shapes | {"x_embedder": (64, dim), "context_embedder": (4 * dim // 3, dim)}
 
 
 def probes(name, shape):

@@ -7,13 +7,15 @@ Writes to ``lora/``:
 * ``ours.safetensors``, ``kohya.safetensors``: what `write_lora` and `write_kohya` made of `lora_layers`;
 * ``peft.safetensors``: saved by diffusers from an adapter of peft's own;
 * ``outputs.npz``: latents and velocities that diffusers computes with each of them;
-* ``wide.npz``: projections of what diffusers' converter makes of a kohya file at FLUX.1's width, by layer.
+* ``wide.npz``: what diffusers' converter makes of a kohya file at FLUX.1's width, as projections by layer, and the
+  check sums of that file's tensors.
 """
 
 import shutil
 import sys
 import tempfile
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ import torch
 from diffusers import FluxPipeline
 from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).parent
@@ -139,13 +142,13 @@ def by_peft(outputs):
 
 
 def wide():
-    """diffusers' converter on a kohya file of one double and one single block at full width."""
+    """diffusers' converter on a kohya file of all kinds of layers at full width."""
     shapes = wide_shapes()
-    found = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kohya.safetensors"
         write_kohya(file, lora_layers(shapes), shapes, dtype="float32")
         converted = FluxPipeline.lora_state_dict(file)
+        found = {f"crc of {key}": np.array(zlib.crc32(value)) for key, value in load_arrays(file).items()}
     for name, shape in shapes.items():
         # the layers outside of the blocks come without the prefix
         prefix = "transformer." if f"transformer.{name}.lora_A.weight" in converted else ""

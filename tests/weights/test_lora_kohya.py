@@ -12,14 +12,7 @@ from fastdiffusers.errors import WeightsError
 from fastdiffusers.weights.lora import LoraLayer, read_lora, write_kohya
 
 DIM = 8
-SHAPES = wide_shapes(DIM) | {
-    "x_embedder": (4, DIM),
-    "context_embedder": (6, DIM),
-    "time_text_embed.timestep_embedder.linear_1": (256, DIM),
-    "time_text_embed.text_embedder.linear_2": (DIM, DIM),
-    "time_text_embed.guidance_embedder.linear_1": (256, DIM),
-    "proj_out": (DIM, 4),
-}
+SHAPES = wide_shapes(DIM)
 LAYERS = lora_layers(SHAPES)
 Q, K, V = (f"transformer_blocks.0.attn.to_{word}" for word in "qkv")
 

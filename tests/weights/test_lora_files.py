@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from fastdiffusers.errors import InputError, WeightsError
 from fastdiffusers.weights.lora import LoraLayer, read_lora, write_lora
 
-SHAPES = wide_shapes(8) | {"x_embedder": (4, 8), "proj_out": (8, 4)}
+SHAPES = wide_shapes(8)
 LAYERS = lora_layers(SHAPES)
 WORDS = {"peft": ("lora_A", "lora_B"), "named": ("lora_A.default", "lora_B.default"), "old": ("lora.down", "lora.up")}
 
@@ -62,7 +62,7 @@ def test_without_alpha_the_scale_is_one_and_the_note_says_so(tmp_path):
 HEADER = {
     "transformer.r": 4,
     "transformer.lora_alpha": 6,
-    "transformer.alpha_pattern": {"attn.to_q": 1, "^transformer_blocks.0.ff.net.2": 3},
+    "transformer.alpha_pattern": {"attn.to_q": 1, "^transformer_blocks.0.ff.net.2": 3, "embedder": 9, "proj_out": 2},
 }
 
 
@@ -74,6 +74,8 @@ def test_alphas_of_diffusers_header_go_to_the_layers_they_name(tmp_path):
     assert layers["transformer_blocks.0.attn.to_k"].alpha == 6
     assert layers["transformer_blocks.0.ff.net.2"].alpha == 3
     assert layers["transformer_blocks.0.ff_context.net.2"].alpha == 6
+    assert layers["x_embedder"].alpha == 6
+    assert layers["proj_out"].alpha == layers["single_transformer_blocks.0.proj_out"].alpha == 2
 
 
 def test_rank_stabilised_files_divide_by_the_root_of_the_rank(tmp_path):
@@ -115,10 +117,11 @@ def test_written_and_read_again(tmp_path, dtype, rtol):
 
 def test_bfloat16_is_rounded_to_nearest_and_ties_to_even(tmp_path):
     file = tmp_path / "x.safetensors"
-    values = np.array([[1 + 1 / 256, 1 + 3 / 256, 1 + 1.01 / 256, -3.1415927]], np.float32)
+    values = np.zeros((1, 64), np.float32)
+    values[0, :4] = 1 + 1 / 256, 1 + 3 / 256, 1 + 1.01 / 256, -3.1415927
     write_lora(file, {"x_embedder": LoraLayer(values, np.ones((8, 1), np.float32), 1.0)}, {}, "bfloat16")
     found = read_lora(file, SHAPES).layers["x_embedder"].down
-    np.testing.assert_array_equal(found, [[1, 1 + 4 / 256, 1 + 2 / 256, -3.140625]])
+    np.testing.assert_array_equal(found[0, :4], [1, 1 + 4 / 256, 1 + 2 / 256, -3.140625])
 
 
 def test_a_file_has_one_alpha_beside_every_layer_and_in_the_header(tmp_path):
@@ -146,7 +149,7 @@ def test_our_alpha_survives_tools_that_drop_alpha_tensors(tmp_path):
 def test_a_failed_write_leaves_the_older_file(tmp_path):
     file = tmp_path / "x.safetensors"
     file.write_bytes(b"older")
-    huge = LoraLayer(np.full((1, 4), 1e6, np.float32), np.ones((8, 1), np.float32), 1.0)
+    huge = LoraLayer(np.full((1, 64), 1e6, np.float32), np.ones((8, 1), np.float32), 1.0)
     with pytest.raises(WeightsError, match=r"has 1e\+06, which float16 cannot hold; valid: float32, bfloat16"):
         write_lora(file, {"x_embedder": huge}, {})
     with pytest.raises(WeightsError, match="NaN or infinite"):
