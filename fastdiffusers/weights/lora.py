@@ -64,7 +64,7 @@ def read_lora(path: str | Path, shapes: Shapes) -> LoraFile:
                 layers[name] = layer
     note = _note(layers, kind, silent, len(entries))
     if ignored:
-        note += f"; {counted(ignored, 'layer')} of text encoders ignored: all zero"
+        note += f"; {counted(len(ignored), 'layer')} of text encoders ignored, all zero, the first {ignored[0]!r}"
     return LoraFile(layers, kind, note, metadata)
 
 

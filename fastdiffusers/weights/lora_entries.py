@@ -63,8 +63,8 @@ class Entry:
         return float(tensor.reshape(-1)[0])
 
 
-def collect(tensors: Mapping[str, np.ndarray], shapes: Shapes, path: Path) -> tuple[list[Entry], int]:
-    """The transformer's layers of a file, and how many of text encoders were left out because they change nothing.
+def collect(tensors: Mapping[str, np.ndarray], shapes: Shapes, path: Path) -> tuple[list[Entry], list[str]]:
+    """The transformer's layers of a file, and the names of text encoders' that were left out as they change nothing.
 
     Errors: a key that is no part of a LoRA, a part that comes twice or whose other half is missing, a layer that the
     base lacks, text encoders that were trained.
@@ -97,7 +97,7 @@ def collect(tensors: Mapping[str, np.ndarray], shapes: Shapes, path: Path) -> tu
     return list(entries.values()), ignored
 
 
-def _drop_text_encoders(entries: dict[str, Entry], path: Path) -> int:
+def _drop_text_encoders(entries: dict[str, Entry], path: Path) -> list[str]:
     text = {stem: entry for stem, entry in entries.items() if of_text_encoder(stem)}
     for stem, entry in text.items():
         if all(tensor.any() for role, tensor in entry.tensors.items() if role != "alpha"):
@@ -106,7 +106,7 @@ def _drop_text_encoders(entries: dict[str, Entry], path: Path) -> int:
                 f"{counted(len(text), 'layer')} of text encoders; valid: a LoRA of the transformer alone"
             )
         del entries[stem]
-    return len(text)
+    return list(text)
 
 
 def _complete(entry: Entry, path: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_ROWS = 256
+
 
 @dataclass(frozen=True, eq=False)
 class LoraLayer:
@@ -30,7 +32,12 @@ class LoraLayer:
 
     def delta(self) -> np.ndarray:
         """What merging adds to the weight: alpha/r · up · down, float32 [out, in], multiplied in float64."""
-        return (self.scale * (self.up.astype(np.float64) @ self.down)).astype(np.float32)
+        down = self.scale * self.down.astype(np.float64)
+        product = np.empty((len(self.up), down.shape[1]), np.float32)
+        # by rows: at FLUX.1's widths the whole product in float64 would be 300 MB
+        for start in range(0, len(product), _ROWS):
+            product[start : start + _ROWS] = self.up[start : start + _ROWS].astype(np.float64) @ down
+        return product
 
 
 @dataclass(frozen=True, eq=False)

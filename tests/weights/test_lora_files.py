@@ -38,6 +38,8 @@ def test_a_layers_change_is_scaled_by_alpha_over_rank():
     layer = LoraLayer(np.array([[1, 2, 3], [0, 1, 0]], np.float32), np.array([[1, 0], [0, 4]], np.float32), 6.0)
     np.testing.assert_array_equal(layer.delta(), [[3, 6, 9], [0, 12, 0]])
     assert layer.delta().dtype == np.float32
+    tall = LoraLayer(layer.down, np.arange(1200, dtype=np.float32).reshape(600, 2), 1.0)
+    np.testing.assert_allclose(tall.delta(), 0.5 * tall.up @ tall.down)
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", "", "diffusion_model.", "base_model.model."])
@@ -173,7 +175,9 @@ def test_text_encoders_that_change_nothing_are_ignored(tmp_path):
     save_file(tensors, file)
     found = read_lora(file, SHAPES)
     same(found.layers, LAYERS)
-    assert found.note.endswith("; 1 layer of text encoders ignored: all zero")
+    assert found.note.endswith(
+        "; 1 layer of text encoders ignored, all zero, the first 'lora_te1_text_model_encoder_layers_0_mlp_fc1'"
+    )
 
 
 def test_onetrainers_names(tmp_path):
