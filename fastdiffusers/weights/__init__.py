@@ -9,11 +9,14 @@ _HOMES = {
     "load_layer": "layers",
     "load_state": "layers",
     "read_config": "layout",
+    "read_lora": "lora",
     "save_layer": "layers",
     "save_state": "layers",
     "weight_files": "layout",
+    "write_kohya": "lora",
+    "write_lora": "lora",
 }
-__all__ = ["load_layer", "load_state", "read_config", "save_layer", "save_state", "weight_files"]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
