@@ -178,6 +178,9 @@ class RecomputingLoop:
     def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
         from paddle.distributed.fleet.utils import recompute
 
+        if paddle.is_grad_enabled() and image.stop_gradient:
+            image = image.detach()
+            image.stop_gradient = False  # else Paddle takes the first blocks for constants, adapters and all
         walk = Walk(self.stack, model, image, text, conditions)
         role = self.networks.bank.active if self.networks.bank is not None else None
         for index, (group, block) in enumerate(walk.blocks):
@@ -185,13 +188,21 @@ class RecomputingLoop:
                 walk.run(index + 1)
                 continue
 
-            def again(*streams: Any, group: Any = group, block: Any = block) -> Any:
-                with self.networks.acting(role or TEACHER):
-                    return group.run(block, streams, conditions)
-
-            streams = recompute(again, *walk.take(group.form))
-            walk.jump(index + 1, streams if isinstance(streams, tuple) else (streams,))
+            streams = walk.take(group.form)
+            # all that gradients flow through has to be an argument, for Paddle cuts the graph there
+            streams = recompute(self._again(group, block, len(streams), role), *streams, *conditions)
+            streams = streams if isinstance(streams, tuple) else (streams,)
+            walk.jump(index + 1, walk.seen_as(streams, group.form, walk.form_at(index + 1)))
         return walk.image()
+
+    def _again(self, group: Any, block: Any, count: int, role: str | None) -> Callable[..., Any]:
+        """Runs ``block`` on its first ``count`` arguments, the others being its conditions, in the role of now."""
+
+        def run(*arguments: Any) -> Any:
+            with self.networks.acting(role or TEACHER):
+                return group.run(block, arguments[:count], arguments[count:])
+
+        return run
 
 
 def _wide(found: Any) -> Any:
