@@ -8,13 +8,14 @@ from tiny_roles import BATCH, disturb, gradients, inputs, roles, student_gradien
 from fastdiffusers.distillation.networks import CRITIC, STUDENT, TEACHER, Networks
 from fastdiffusers.testing import tiny_flux
 
-BLOCKS = (1, 3, 6)
+BLOCKS = (1, 2, 3)
+SMALL = {"layers": 1, "single_layers": 2}  # recording takes seconds a block
 
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Networks, Networks]:
     """The same roles run eagerly and on static graphs."""
-    found = roles(), roles(compile=True)
+    found = roles(**SMALL), roles(**SMALL, compile=True)
     for networks in found:
         disturb(networks.parameters[STUDENT])
         disturb(networks.add_adapter(CRITIC, 3), 8)
@@ -25,20 +26,21 @@ def close(a, b) -> None:
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("role", [TEACHER, STUDENT, CRITIC])
-def test_graphs_predict_what_eager_execution_does(pair, role):
-    eager, graph = (n.predict(role, *inputs(n)).numpy() for n in pair)
-    close(graph, eager)
-    with paddle.no_grad():
-        for networks in pair:
-            close(networks.predict(role, *inputs(networks)).numpy(), eager)
+def test_graphs_predict_what_eager_execution_does(pair):
+    for role in (TEACHER, STUDENT, CRITIC):
+        with paddle.set_grad_enabled(role != TEACHER):
+            eager, graph = (n.predict(role, *inputs(n)).numpy() for n in pair)
+        close(graph, eager)
 
 
 def test_roles_are_different_networks(pair):
     for networks in pair:
-        found = [networks.predict(role, *inputs(networks)).numpy() for role in (TEACHER, STUDENT, CRITIC)]
+        found = []
+        for role in (TEACHER, STUDENT, CRITIC):
+            with paddle.set_grad_enabled(role != TEACHER):
+                found.append(networks.predict(role, *inputs(networks)).numpy())
         for a, b in ((0, 1), (0, 2), (1, 2)):
-            assert np.abs(found[a] - found[b]).max() > 0.05
+            assert np.abs(found[a] - found[b]).max() > 0.02
 
 
 def test_graphs_have_the_gradients_of_eager_execution(pair):
@@ -65,7 +67,7 @@ def test_features_and_their_gradients_are_the_same_on_graphs(pair):
 
 def test_features_are_the_teachers_tokens_after_the_named_blocks(pair):
     """By hand: hooks on the bare network's blocks."""
-    networks, plain = pair[0], tiny_flux().transformer
+    networks, plain = pair[0], tiny_flux(**SMALL).transformer
     plain.eval()
     seen = []
     for block in [*plain.transformer_blocks, *plain.single_transformer_blocks]:
@@ -74,23 +76,23 @@ def test_features_are_the_teachers_tokens_after_the_named_blocks(pair):
     plain(x, told.text, told.pooled, level, told.rope[:2], told.guidance)
     first, *others = networks.features(x, level, told, BLOCKS)
     np.testing.assert_allclose(first.numpy(), seen[0][0].numpy(), atol=1e-6)  # image and text apart
-    for feature, block in zip(others, (2, 5), strict=True):
+    for feature, block in zip(others, (1, 2), strict=True):
         np.testing.assert_allclose(feature.numpy(), seen[block].numpy()[:, told.text.shape[1] :], atol=1e-6)
 
 
 def test_a_graph_first_recorded_without_gradients_poisons_none():
     """Paddle records a graph once: under `no_grad` without its backward part, which it then never has."""
-    networks = roles(compile=True)
+    networks = roles(layers=1, single_layers=1, compile=True)
     disturb(networks.parameters[STUDENT])
     with paddle.no_grad():
         networks.predict(STUDENT, *inputs(networks))
         x, level, told = inputs(networks)
-        networks.features(x, level, told, BLOCKS)
+        networks.features(x, level, told, (1,))
     _, found = student_gradients(networks)
     assert all(value is not None and value.any() for value in found.values())
     x, level, told = inputs(networks)
     x.stop_gradient = False
-    networks.features(x, level, told, BLOCKS)[-1].mean().backward()
+    networks.features(x, level, told, (1,))[-1].mean().backward()
     assert x.grad is not None and x.grad.numpy().any()
     with paddle.no_grad():
         assert networks.predict(STUDENT, *inputs(networks)).stop_gradient

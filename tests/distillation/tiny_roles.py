@@ -14,9 +14,16 @@ from fastdiffusers.testing import tiny_flux
 BATCH, SIDE, TOKENS = 2, 8, 5
 
 
-def roles(rank: int = 2, lora: bool = True, targets: tuple[str, ...] = ("all",), **options: Any) -> Networks:
+def roles(
+    rank: int = 2,
+    lora: bool = True,
+    targets: tuple[str, ...] = ("all",),
+    layers: int = 2,
+    single_layers: int = 4,
+    **options: Any,
+) -> Networks:
     """Fresh networks; the same for the same arguments."""
-    pipe = tiny_flux()
+    pipe = tiny_flux(layers=layers, single_layers=single_layers)
     networks = Networks(
         pipe.transformer, stack_of(pipe.info.family), (rank, None, targets) if lora else None, **options
     )
