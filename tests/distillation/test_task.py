@@ -1,0 +1,225 @@
+"""Terms and roles put together: whose turn it is, who learns from it, and who is told which guidance."""
+
+import numpy as np
+import paddle
+import pytest
+
+import fastdiffusers.distillation.task as task_module
+from fastdiffusers.distillation.data import Examples
+from fastdiffusers.distillation.health import BLIND_STEPS
+from fastdiffusers.distillation.keys import DistillConfig
+from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET
+from fastdiffusers.distillation.task import DistillTask
+from fastdiffusers.distillation.terms.adversarial import HEADS
+from fastdiffusers.testing import tiny_flux
+from fastdiffusers.training.log import TrainingLog
+from fastdiffusers.training.trainer import Trainer
+
+TOKENS, CELLS = 16, 64  # of text; of a 32 × 32 picture
+
+
+class FakeStore:
+    """Random examples of one size."""
+
+    def __init__(self, guidance: bool = False) -> None:
+        rng = np.random.default_rng(0)
+        self.latents = rng.standard_normal((6, CELLS, 16)).astype(np.float32)
+        self.text = rng.standard_normal((6, TOKENS, 16)).astype(np.float32)
+        self.pooled = rng.standard_normal((6, 16)).astype(np.float32)
+        self.guidance = rng.uniform(1, 4, 6).astype(np.float32) if guidance else None
+        self.edges = rng.standard_normal((6, 3, CELLS, 16)).astype(np.float32)
+        self.meta = {"source": "nothing"}
+
+    def __len__(self) -> int:
+        return 6
+
+    def examples(self, rows: np.ndarray, rng: np.random.Generator) -> Examples:
+        told = None if self.guidance is None else self.guidance[rows]
+        captions = [f"picture {row}" for row in rows]
+        return Examples(
+            self.latents[rows], self.text[rows], self.pooled[rows], (32, 32), captions, told, self.edges[rows], None
+        )
+
+    def empty(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((1, TOKENS, 16), -1, np.float32), np.full((1, 16), -2, np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_flux(folder, layers=1, single_layers=2)
+    return str(folder)
+
+
+@pytest.fixture
+def make(model, monkeypatch):
+    """A built task: ``make(guidance of the store's, **recipe)``."""
+
+    def build(stored: bool = False, **changes) -> tuple[DistillTask, list]:
+        monkeypatch.setattr(task_module, "prepare", lambda pipe, options: FakeStore(stored))
+        values = {"model": model, "rank": 2, "phases": 2, "solver_steps": 6, "batch": 3, "compile": False, "steps": 10}
+        task = DistillTask(DistillConfig(**{**values, "warmup_steps": 0, "lr": 1e-3, "ema": 0.0, **changes}))
+        return task, task.build()
+
+    return build
+
+
+def scene_of(task: DistillTask, index: int = 0, count: int = 3):
+    return task.scene(*task.batch(np.arange(count), np.random.default_rng(index)), index)
+
+
+ALL = {"terms": ("consistency", "adversarial", "dmd", "reflow"), "dmd_critic": True}
+
+
+def moved(task: DistillTask, groups: list, folder, steps: int) -> list[set[str]]:
+    """The groups whose weights change in each step of a training."""
+    trainer = Trainer(task, groups, folder)
+    found = []
+    for trainer.step_index in range(steps):
+        before = {name: value.numpy() for name, value in trainer.parameters.items()}
+        trainer._one_step(TrainingLog(folder, "", 1, 1, 1, quiet=True))
+        changed = {n for n, value in trainer.parameters.items() if (value.numpy() != before[n]).any()}
+        found.append({group.name for group in groups if changed & group.parameters.keys()})
+        assert all(value.grad is None for value in trainer.parameters.values())
+    return found
+
+
+def test_turns_alternate_and_each_moves_only_its_own(make, tmp_path):
+    task, groups = make(**ALL)
+    assert [group.name for group in groups] == [STUDENT, HEADS, CRITIC]
+    teacher = {name: value.numpy() for name, value in task.pipe.transformer.named_parameters() if value.stop_gradient}
+    opponents = {HEADS, CRITIC}
+    assert moved(task, groups, tmp_path, 4) == [opponents, {STUDENT}, opponents, {STUDENT}]
+    for name, value in task.pipe.transformer.named_parameters():
+        if name in teacher:
+            np.testing.assert_array_equal(value.numpy(), teacher[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pattern"),
+    [({}, "OSOSOSOS"), ({"opponent_turns": 3}, "OOOSOOOS"), ({"opponent_warmup": 3, "opponent_turns": 2}, "OOOOOSOO")],
+)
+def test_the_order_of_turns(make, changes, pattern):
+    task, _ = make(terms=("consistency", "adversarial"), **changes)
+    assert "".join("SO"[task._opponents_turn(index)] for index in range(8)) == pattern
+
+
+def test_without_opponents_every_turn_is_the_students(make, tmp_path):
+    task, groups = make(terms=("consistency", "reflow"))
+    assert moved(task, groups, tmp_path, 2) == [{STUDENT}, {STUDENT}]
+
+
+def test_the_opponents_step_leaves_the_student_without_gradient(make):
+    task, _ = make(**ALL)
+    examples = task.batch(np.arange(3), np.random.default_rng(0))
+    step = task.step(examples, 0)
+    step.loss.backward()
+    assert step.updates == {HEADS, CRITIC}
+    assert {"d_loss", "d_accuracy", "critic_loss"} <= step.metrics.keys()
+    assert all(value.grad is None for value in task.networks.parameters[STUDENT].values())
+    assert any(value.grad is not None for value in task.networks.parameters[CRITIC].values())
+
+
+def test_the_students_loss_is_the_weighted_sum(make):
+    weights = {"consistency_weight": 2.0, "adversarial_weight": 0.5, "dmd_weight": 0.25, "reflow_weight": 4.0}
+    task, _ = make(**ALL, **weights)
+    step = task.step(task.batch(np.arange(3), np.random.default_rng(0)), 1)
+    expected = sum(weights[f"{name}_weight"] * step.metrics[name] for name in task.config.terms)
+    assert float(step.loss.item()) == pytest.approx(expected, rel=1e-5)
+    assert step.updates == {STUDENT}
+
+
+def test_guidance_is_drawn_for_each_example_and_told_to_both(make):
+    task, _ = make(guidance_min=1.0, guidance_max=7.0)
+    found = [scene_of(task, index) for index in range(40)]
+    for one in found:
+        np.testing.assert_array_equal(one.teacher.guidance.numpy(), one.student.guidance.numpy())
+        assert one.empty is None and one.scale is None
+    drawn = np.concatenate([one.teacher.guidance.numpy() for one in found])
+    assert len(set(drawn)) == 120 and drawn.min() >= 1 and drawn.max() <= 7
+    assert drawn.mean() == pytest.approx(4, abs=0.5) and drawn.min() < 1.5 and drawn.max() > 6.5
+
+
+def test_drawn_latents_keep_the_guidance_that_they_were_drawn_with(make):
+    task, _ = make(stored=True, guidance_min=1.0, guidance_max=7.0)
+    np.testing.assert_array_equal(scene_of(task).teacher.guidance.numpy(), task.store.guidance[:3])
+    np.testing.assert_array_equal(scene_of(task).student.guidance.numpy(), task.store.guidance[:3])
+
+
+def test_a_student_that_is_not_told_hears_the_middle(make):
+    task, _ = make(guidance_min=1.0, guidance_max=7.0, student_guidance=False)
+    one = scene_of(task)
+    assert one.student.guidance.numpy().tolist() == [4.0] * 3
+    assert len(set(one.teacher.guidance.numpy())) == 3
+
+
+def test_true_guidance_scales_two_evaluations_and_still_tells_the_student(make):
+    task, _ = make(guidance_min=2.0, guidance_max=7.0, true_guidance=True, teacher_guidance=1.5)
+    one = scene_of(task)
+    assert one.teacher.guidance.numpy().tolist() == one.empty.guidance.numpy().tolist() == [1.5] * 3
+    np.testing.assert_array_equal(one.student.guidance.numpy(), one.scale.numpy())
+    assert (one.scale.numpy() >= 2).all()
+    assert (one.empty.text.numpy() == -1).all() and (one.empty.pooled.numpy() == -2).all()
+    np.testing.assert_array_equal(one.teacher.text.numpy(), one.student.text.numpy())
+
+
+def test_captions_are_dropped_for_teacher_and_student_alike(make):
+    task, _ = make(caption_drop=0.4)
+    found = [scene_of(task, index) for index in range(100)]
+    gone = []
+    for one in found:
+        assert one.teacher.text is one.student.text and one.teacher.pooled is one.student.pooled
+        dropped = (one.teacher.text.numpy() == -1).all(axis=(1, 2))
+        np.testing.assert_array_equal((one.teacher.pooled.numpy() == -2).all(axis=1), dropped)
+        gone.extend(dropped)
+    assert np.mean(gone) == pytest.approx(0.4, abs=0.12)
+
+
+def test_edges_are_drawn_more_often_late(make):
+    task, _ = make(edge_share=1.0, edge_from=0.5)
+    early = np.concatenate([scene_of(task, 4).n for _ in range(1)] + [scene_of(task, i).n for i in range(5)])
+    late = np.concatenate([scene_of(task, index).n for index in range(5, 10)])
+    assert set(late) <= {0, 3} and not set(early) <= {0, 3}
+
+
+def test_the_averaged_student_follows_the_student_alone(make):
+    task, groups = make(target_ema=0.75, terms=("consistency", "adversarial"))
+    target, student = task.networks.parameters[TARGET], task.networks.parameters[STUDENT]
+    assert [group.name for group in groups] == [STUDENT, HEADS]
+    assert task.buffers() is target and all(value.stop_gradient for value in target.values())
+    for name, value in target.items():  # it begins where the student does
+        np.testing.assert_array_equal(value.numpy(), student[name.replace(TARGET, STUDENT, 1)].numpy())
+    before = {name: value.numpy() for name, value in target.items()}
+    with paddle.no_grad():
+        for value in student.values():
+            value.set_value(value + 1.0)
+    task.updated(0, frozenset({HEADS}))
+    for name, value in target.items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+    task.updated(1, frozenset({STUDENT, HEADS}))
+    for name, value in target.items():
+        np.testing.assert_allclose(value.numpy(), before[name] + 0.25, atol=1e-6)
+
+
+def test_kd_reads_the_stored_trajectories(make):
+    task, _ = make(terms=("kd",), trajectories=True)
+    step = task.step(task.batch(np.arange(3), np.random.default_rng(0)), 0)
+    step.loss.backward()
+    assert step.metrics["kd"] > 0 and step.updates == {STUDENT}
+
+
+def test_the_same_step_twice_is_the_same(make):
+    task, _ = make(**ALL)
+    losses = []
+    for _ in range(2):
+        losses.append(float(task.step(task.batch(np.arange(3), np.random.default_rng(7)), 1).loss.item()))
+    assert losses[0] == losses[1]
+
+
+def test_a_blind_discriminator_is_told_of_once(make):
+    task, _ = make(terms=("consistency", "adversarial"))
+    task._blind.steps = BLIND_STEPS - 1
+    task.opponents[0].opponent_loss = lambda scene: (paddle.zeros([1]).sum(), {"d_accuracy": 0.5})
+    task.step(task.batch(np.arange(3), np.random.default_rng(0)), 0)
+    assert task.notices() == ["the discriminator was right in 50% for 500 turns: it sees no difference"]
+    assert task.notices() == []
