@@ -179,6 +179,8 @@ class Trainer:
             return
         found = checkpoint.checkpoints(folder)
         if not found:
+            if self.leader and self.best is not None:
+                self.best.forget()  # of a training that was killed early, of who knows what recipe
             return
         state = checkpoint.read_state(found[-1])
         check_same_recipe(state["recipe"], config_to_dict(self.config), found[-1])

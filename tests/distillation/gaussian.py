@@ -1,7 +1,7 @@
 """Networks whose predictions are known exactly: data x₀ ~ N(m, s²), element by element.
 
-Flow matching: x_σ has mean (1 − σ)·m and variance (1 − σ)²·s² + σ². The posterior means of x₀ and ε are linear in x, the
-exact velocity is their difference, and the probability-flow ODE keeps (x − mean)/deviation. In float64 where it matters.
+Flow matching: x_σ has mean (1 − σ)·m and variance (1 − σ)²·s² + σ². The posterior means of x₀ and ε are linear in x,
+the exact velocity is their difference, and the probability-flow ODE keeps (x − mean)/deviation.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ def scene(
 
 def config(*terms: str, **changes: Any) -> DistillConfig:
     """A recipe of ``terms``; an l2 loss unless said otherwise."""
-    return DistillConfig(**{"terms": terms or ("consistency",), "loss": "l2", "solver_steps": 12, "phases": 3, **changes})
+    return DistillConfig(
+        **{"terms": terms or ("consistency",), "loss": "l2", "solver_steps": 12, "phases": 3, **changes}
+    )
 
 
 def gradient(parameters: dict[str, paddle.Tensor]) -> dict[str, float]:

@@ -7,9 +7,7 @@ from fastdiffusers.distillation.grid import PhaseGrid, flow_grid, scheduler_leve
 from fastdiffusers.errors import InputError
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
-SHIFTED = FlowMatchEulerDiscreteScheduler(
-    FlowMatchEulerDiscreteScheduler.Config(use_dynamic_shifting=True, shift=3.0)
-)
+SHIFTED = FlowMatchEulerDiscreteScheduler(FlowMatchEulerDiscreteScheduler.Config(use_dynamic_shifting=True, shift=3.0))
 PLAIN = FlowMatchEulerDiscreteScheduler(FlowMatchEulerDiscreteScheduler.Config(shift=1.5))
 
 

@@ -15,7 +15,9 @@ def test_l2_and_pseudo_huber():
     a, b = paddle.to_tensor(A), paddle.to_tensor(B)
     assert float(distance("l2", a, b, 1.0).item()) == pytest.approx((delta**2).mean())
     for c in (1e-3, 0.5):
-        assert float(distance("huber", a, b, c).item()) == pytest.approx((np.sqrt(delta**2 + c * c) - c).mean(), rel=1e-5)
+        assert float(distance("huber", a, b, c).item()) == pytest.approx(
+            (np.sqrt(delta**2 + c * c) - c).mean(), rel=1e-5
+        )
 
 
 def test_pseudo_huber_is_the_square_near_zero_and_the_distance_far_away():

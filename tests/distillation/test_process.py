@@ -9,7 +9,10 @@ from fastdiffusers.distillation.process import FlowMatching, Process, VariancePr
 FLOW = FlowMatching()
 VP = VariancePreserving(scaled_linear())
 RNG = np.random.default_rng(0)
-PAIRS = {"flow": (FLOW, [(0.0, 0.4), (0.3, 0.5), (0.6, 0.61), (0.2, 1.0)]), "vp": (VP, [(-1, 300), (19, 259), (500, 999)])}
+PAIRS = {
+    "flow": (FLOW, [(0.0, 0.4), (0.3, 0.5), (0.6, 0.61), (0.2, 1.0)]),
+    "vp": (VP, [(-1, 300), (19, 259), (500, 999)]),
+}
 CASES = [pytest.param(process, a, b, id=f"{name} {a} to {b}") for name, (process, ab) in PAIRS.items() for a, b in ab]
 
 
@@ -41,9 +44,7 @@ def test_renoising_is_exact_by_closed_form(process, low, high):
     """x_a = α(a)·x₀ + β(a)·ε goes to α(b)·x₀ + noise of variance β(b)²: both read off from unit inputs."""
     (a, b), (c, d) = shares(process, low), shares(process, high)
     one, zero = paddle.ones([1, 1]), paddle.zeros([1, 1])
-    kept, added = (
-        float(process.renoise(x, level(low), level(high), z).item()) for x, z in ((one, zero), (zero, one))
-    )
+    kept, added = (float(process.renoise(x, level(low), level(high), z).item()) for x, z in ((one, zero), (zero, one)))
     assert kept * a == pytest.approx(c, rel=1e-3, abs=1e-6)  # the mean at b
     assert (kept * b) ** 2 + added**2 == pytest.approx(d**2, rel=1e-3)  # and its variance
 

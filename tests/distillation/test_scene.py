@@ -24,7 +24,9 @@ def test_levels_of_the_examples():
         assert found.dtype == paddle.float32
         np.testing.assert_array_equal(found.numpy(), expected)
     share = batch.sigma.numpy()[:, None, None]
-    np.testing.assert_allclose(batch.x.numpy(), (1 - share) * batch.clean.numpy() + share * batch.noise.numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        batch.x.numpy(), (1 - share) * batch.clean.numpy() + share * batch.noise.numpy(), atol=1e-6
+    )
 
 
 def test_the_student_is_asked_once_and_its_landing_is_the_step_to_the_end():

@@ -250,11 +250,21 @@ def test_a_checkpoint_that_lacks_something_is_named(tmp_path, lost):
         train(TARGET, recipe("steps=3"), tmp_path)
 
 
-@pytest.mark.parametrize("change", [None, [], {"step": None}, {"step": "2"}, {"seconds": None}, {"recipe": []}])
+@pytest.mark.parametrize(
+    "change", [None, [], {"step": None}, {"step": "2"}, {"seconds": None}, {"recipe": []}, {"updates": None}]
+)
 def test_a_state_file_that_is_no_state_is_named(tmp_path, change):
     folder = checkpoint.checkpoint_path(tmp_path, 2)
     folder.mkdir()
-    state = {"format": checkpoint.FORMAT, "step": 2, "skipped": 0, "bad_steps": 0, "seconds": 1.5, "recipe": {}}
+    state = {
+        "format": checkpoint.FORMAT,
+        "step": 2,
+        "skipped": 0,
+        "bad_steps": 0,
+        "seconds": 1.5,
+        "recipe": {},
+        "updates": {},
+    }
     (folder / "state.json").write_text(json.dumps(state))
     assert checkpoint.read_state(folder) == state
     (folder / "state.json").write_text(json.dumps({**state, **change} if isinstance(change, dict) else change))

@@ -60,7 +60,9 @@ def test_the_discriminators_loss_is_the_hinge_of_every_token():
     batch = scene(networks, GRID, N, data=DATA)
     value, metrics = term.opponent_loss(batch)
     real, fake = (logits(term, x) for x in by_hand(batch))
-    expected = np.mean([np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean() for r, f in zip(real, fake, strict=True)])
+    expected = np.mean(
+        [np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean() for r, f in zip(real, fake, strict=True)]
+    )
     assert float(value.item()) == pytest.approx(expected, rel=1e-4)
     right = np.mean([*(r > 0 for r in real), *(f < 0 for f in fake)])
     assert metrics == {"d_loss": pytest.approx(expected, rel=1e-4), "d_accuracy": pytest.approx(right, abs=1e-6)}
@@ -71,7 +73,7 @@ def test_the_discriminators_loss_is_the_hinge_of_every_token():
 
 
 def test_the_students_loss_is_what_the_heads_say_of_its_landings():
-    networks, student, term = case()
+    networks, _, term = case()
     batch = scene(networks, GRID, N, data=DATA)
     value, metrics = term.loss(batch)
     _, fake = by_hand(batch)
@@ -101,13 +103,18 @@ def test_the_heads_gradients_are_those_of_finite_differences():
     value.backward()
     grads = {name: p.grad.numpy() for name, p in term.heads.named_parameters()}
     for name, parameter in term.heads.named_parameters():
-        kept, direction = parameter.numpy(), np.random.default_rng(3).standard_normal(parameter.shape).astype(np.float32)
+        kept, direction = (
+            parameter.numpy(),
+            np.random.default_rng(3).standard_normal(parameter.shape).astype(np.float32),
+        )
         values = []
         for side in (1, -1):
             parameter.set_value(paddle.to_tensor(kept + np.float32(3e-3 * side) * direction))
             values.append(float(term.opponent_loss(scene(networks, GRID, N, data=DATA))[0].item()))
         parameter.set_value(paddle.to_tensor(kept))
-        assert (grads[name] * direction).sum() == pytest.approx((values[0] - values[1]) / 6e-3, rel=0.05, abs=4e-3), name
+        assert (grads[name] * direction).sum() == pytest.approx((values[0] - values[1]) / 6e-3, rel=0.05, abs=4e-3), (
+            name
+        )
 
 
 def test_real_and_fake_have_the_same_noise_and_level():

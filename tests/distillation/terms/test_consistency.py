@@ -152,5 +152,7 @@ def test_the_teacher_is_asked_once_at_the_starting_level_and_told_its_guidance()
     assert told is batch.teacher
     np.testing.assert_array_equal(level, GRID.levels[N])
     student = [level for role, told, level in networks.asked if role == STUDENT and told is batch.student]
-    np.testing.assert_array_equal(sorted(map(tuple, student)), sorted([tuple(GRID.levels[N]), tuple(GRID.levels[N + 1])]))
+    np.testing.assert_array_equal(
+        sorted(map(tuple, student)), sorted([tuple(GRID.levels[N]), tuple(GRID.levels[N + 1])])
+    )
     assert paddle.is_grad_enabled()

@@ -29,7 +29,7 @@ def test_zero_for_a_student_that_always_comes_down_to_the_same_place():
 
 @pytest.mark.parametrize("loss", ["l2", "huber"])
 def test_value_and_gradient_are_those_of_the_formula(loss):
-    """d(x_a + (s − a)·v_θ(x_a), sg x_s), x_a being x_s re-noised to a: the jump begins at a, where the noise was added."""
+    """d(x_a + (s − a)·v_θ(x_a), sg x_s), x_a being x_s re-noised to a: the jump begins where the noise was added."""
     student = Linear(STUDENT, 0.4, -0.2, 0.1)
     networks = FakeNetworks(student=student)
     batch = scene(networks, GRID, N)
