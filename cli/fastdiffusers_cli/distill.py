@@ -92,7 +92,7 @@ def _folder(method: str, config: DistillConfig) -> Path:
     from fastdiffusers.models.info import describe
 
     info = describe(config.model)
-    return own_folder(info.name, info.sha256, method, config.phases)
+    return own_folder(info.name, info.sha256, method, config.drawn_steps)
 
 
 def _describe(config: DistillConfig, folder: Path) -> dict[str, Any]:
@@ -118,4 +118,5 @@ def _train(spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str
         figures = train(spec.target, config, folder, resume)
     except trainer.Interrupted as stopped:
         raise Interrupted(f"{stopped}: {shlex.join(['fastdiff', *without_resume(sys.argv[1:])])}") from None
-    return {**figures, "out": str(folder), "use": f"fastdiff infer --accel {spec.accelerator}:steps={config.phases}"}
+    words = f"{spec.accelerator}:steps={config.drawn_steps}"
+    return {**figures, "out": str(folder), "use": f"fastdiff infer --accel {words}"}

@@ -134,13 +134,13 @@ class Distilled(Accelerator):
     """Merges an adapter into the transformer and gives the pipeline its steps; the weights come back as they were."""
 
     def attach(self, pipe: Any, recorder: Any) -> None:
-        from fastdiffusers.distillation.merging import FewSteps, merge
+        from fastdiffusers.distillation.merging import merge
+        from fastdiffusers.distillation.samplers import FewSteps
 
         self._choice = choose(self.config.method, self.config, pipe.info)
         card = self._choice.card
         self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)
-        self._scheduler = FewSteps(pipe.scheduler, card.steps)
-        recorder.patch(pipe, "scheduler", self._scheduler)
+        recorder.patch(pipe, "scheduler", FewSteps(pipe.scheduler, card.steps, card.sampler))
         recorder.on_reset(self._forget)
         self._steps = 0
         self._context = recorder.context
@@ -158,7 +158,8 @@ class Distilled(Accelerator):
             "fingerprint": self._merged.fingerprint,
             "adapter": str(self._choice.weights),
         }
-        parts = [f"{self._steps} steps", f"{self._merged.layers} layers merged at scale {self._merged.scale:g}"]
-        parts += [note for note in (self._merged.note, *self._choice.notes) if note]
+        merged = self._merged
+        parts = [f"{self._steps} steps"]
+        parts += [merged.note or f"{merged.layers} layers merged at scale {merged.scale:g}", *self._choice.notes]
         done = self._merged.layers > 0 and self._merged.scale > 0 and 0 < self._steps <= card.steps
         return Effect(done, "; ".join(parts), stats)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from fastdiffusers.distillation.losses import LOSSES
+from fastdiffusers.distillation.samplers import SAMPLERS
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import TrainerConfig, key
 
@@ -57,7 +58,9 @@ class DistillKeys(TrainerConfig):
     student_guidance: bool = key(True, "tell the student the guidance too, so that it can be chosen when drawing")
 
     solver_steps: int = key(24, "levels N of the training grid, a multiple of phases", min=1)
-    phases: int = key(4, "phases M: the student's steps", min=1)
+    phases: int = key(4, "phases M, within which the student jumps", min=1)
+    student_steps: int | None = key(None, "steps that the student draws in; null: one for each phase", min=1)
+    sampler: str = key("euler", "how it goes on between them: euler, or lcm (to x̂₀ and back)", choices=SAMPLERS)
     loss: str = key("huber", "distance between prediction and target", choices=LOSSES)
     huber_c: float = key(1e-3, "c of the pseudo-Huber distance", min=0.0)
     edge_share: float = key(0.5, "share of examples that are moved to an edge, late in the training", min=0.0, max=1.0)
@@ -129,6 +132,11 @@ class KdKeys:
 @dataclass(frozen=True)
 class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKeys, DistillKeys):
     """The configuration of a distillation: keys of the trainer, of all methods, of all terms."""
+
+    @property
+    def drawn_steps(self) -> int:
+        """Steps that the student draws in."""
+        return self.student_steps or self.phases
 
     def __post_init__(self) -> None:
         if not self.terms:

@@ -109,6 +109,6 @@ class Scene:
         return paddle.to_tensor(self.rng.standard_normal(tuple(self.clean.shape), dtype=np.float32))
 
     def between(self, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
-        """A level drawn uniformly between two, for each example; not in the lowest 2 %, where targets divide by nothing."""
+        """A level drawn uniformly between two for each example, but for the lowest 2 %: targets divide by it."""
         share = paddle.to_tensor(self.rng.uniform(LEAST_SHARE, 1.0, self.count).astype(np.float32))
         return low + share * (high - low)

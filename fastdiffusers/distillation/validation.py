@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import paddle
 
 from fastdiffusers.distillation.health import compare
 from fastdiffusers.distillation.networks import STUDENT, TEACHER, Conditions
+from fastdiffusers.distillation.samplers import EULER, FewSteps
 from fastdiffusers.noise import picture_noise
 from fastdiffusers.pipelines import pixels
 
@@ -54,14 +54,13 @@ class Validation:
     @paddle.no_grad()
     def draw(self, role: str, steps: int) -> np.ndarray:
         """Packed latents by Euler steps at the levels of the pipeline's scheduler."""
-        from fastdiffusers.distillation.grid import scheduler_levels
-
         task, config = self.task, self.task.config
-        levels = scheduler_levels(task.pipe.scheduler, self.noise.shape[1], steps)
+        scheduler = FewSteps(task.pipe.scheduler, steps, config.sampler if role == STUDENT else EULER)
+        scheduler.set_image_timesteps(self.noise.shape[1])
         x = paddle.to_tensor(self.noise)
         given = self.conditions
-        for now, then in itertools.pairwise(levels):
-            level = paddle.full([len(self.noise)], float(now), dtype="float32")
+        for i, sigma in enumerate(scheduler.sigmas[:-1]):
+            level = paddle.full([len(self.noise)], float(sigma), dtype="float32")
             if role == TEACHER and config.true_guidance:
                 told = task.networks.predict(role, x, level, given.told(config.teacher_guidance))
                 empty = given.told(config.teacher_guidance).untexted(*map(paddle.to_tensor, task.store.empty()))
@@ -69,7 +68,7 @@ class Validation:
                 prediction = untold + self.guidance * (told - untold)
             else:
                 prediction = task.networks.predict(role, x, level, given)
-            x = x + prediction * float(then - now)
+            x = scheduler.step(prediction, i, x)
         return x.numpy()
 
     @paddle.no_grad()
@@ -84,14 +83,14 @@ class Validation:
 
     def figures(self) -> dict[str, float]:
         """Root-mean-square distance of latents from the teacher's, and the student's looks relative to its."""
-        latents = self.draw(STUDENT, self.task.config.phases)
+        latents = self.draw(STUDENT, self.task.config.drawn_steps)
         self.student_pictures = self.decode(latents)
         rmse = float(np.sqrt(np.mean((latents.astype(np.float64) - self.teacher) ** 2)))
         return {"rmse": rmse, **compare(self.student_pictures, self.teacher_pictures, SEEDS)}
 
     def grid(self) -> np.ndarray:
         """A row of the teacher's pictures above one of the student's, twelve a row: uint8 ``[H, W, 3]``."""
-        self.student_pictures = self.decode(self.draw(STUDENT, self.task.config.phases))
+        self.student_pictures = self.decode(self.draw(STUDENT, self.task.config.drawn_steps))
         bands = []
         for i in range(0, len(self.teacher_pictures), 12):
             for row in (self.teacher_pictures[i : i + 12], self.student_pictures[i : i + 12]):

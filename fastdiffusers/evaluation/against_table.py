@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-COLUMNS = (
-    "pictures",
-    "steps",
-    "FD",
-    "± chance",
-    "excess",
-    "KID × 1000",
-    "CLIP",
-    "PSNR",
-    "SSIM",
-    "diversity",
-    "s / picture",
-)
+COLUMNS = ("pictures", "steps", "FD", "± chance", "excess", "KID × 1000", "CLIP", "PSNR", "SSIM", "diversity",
+           "s / picture")  # fmt: skip
 
 
 def markdown(report: dict[str, Any]) -> str:
