@@ -1,7 +1,7 @@
 """The captions that `flux-emoji` was trained with, drawn without the data folder. No Paddle.
 
 ``trained.txt`` holds what captions depend on: names and telling tags of the concepts, and on which colours their
-pictures would be hidden. Everything else (other names, articles, colours, held-out pairs) is as in training.
+pictures would be hidden. Everything else (articles, colours, held-out pairs) is as in training.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 
 from fastdiffusers.errors import InputError
 from fastdiffusers.zoo.emoji.captions import CaptionSampler
-from fastdiffusers.zoo.emoji.concepts import core_concepts
 
 TRAINED = Path(__file__).parent / "trained.txt"
 _CHANCE = 4
 _HEADER = """\
 # What captions of the embedded model's training depend on, concept by concept in the order of its data: code points,
-# label, telling tags (CLDR), then each style in which there is a picture, with the grounds on which it is hidden.
+# label and after "=" other names, telling tags (CLDR), then each style in which there is a picture, with the grounds on
+# which it would be hidden.
 # Written by benchmarks/embedded/trained_list.py from the data of `fastdiff data emoji`.
 """
 
@@ -59,14 +59,15 @@ def trained_index() -> TrainedIndex:
     entries = []
     for line in TRAINED.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
-            hexcode, label, tags, styles = (part.strip() for part in line.split("|"))
+            hexcode, names, tags, styles = (part.strip() for part in line.split("|"))
+            label, _, aliases = names.partition(" = ")
             for style, *clashes in map(str.split, styles.split(";")):
                 entries.append(
                     {
                         "hexcode": hexcode,
                         "label": label,
-                        "aliases": list(core_concepts()[label]),
-                        "tags": [tag.strip() for tag in tags.split(",") if tag.strip()],
+                        "aliases": _words(aliases),
+                        "tags": _words(tags),
                         "style": style,
                         "clashes": clashes,
                     }
@@ -86,5 +87,10 @@ def trained_lines(index: Iterable[dict[str, Any]]) -> str:
     for hexcode, entries in concepts.items():
         tags = ", ".join(sampler.telling_tags(entries[0]))
         styles = "; ".join(" ".join([entry["style"], *entry["clashes"]]) for entry in entries)
-        lines.append(f"{hexcode} | {entries[0]['label']} | {tags} | {styles}\n")
+        names = " = ".join(filter(None, [entries[0]["label"], ", ".join(entries[0]["aliases"])]))
+        lines.append(f"{hexcode} | {names} | {tags} | {styles}\n")
     return _HEADER + "".join(lines)
+
+
+def _words(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
