@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdiffusers.counting import counted
 from fastdiffusers.distillation.data.encoding import encode_captions, encode_pictures
 from fastdiffusers.distillation.data.estimate import default_workers, estimate
 from fastdiffusers.distillation.data.files import (
@@ -56,7 +57,7 @@ def prepare(
     plan = make_plan(pipe, options)
     place = (default_root() if folder is None else Path(folder)) / plan.name
     if not (place / STORE).is_file():
-        with _alone(place):
+        with _alone(place, progress):
             if not (place / STORE).is_file():
                 _work(pipe, plan, place, progress, default_workers(plan) if workers is None else workers)
     store = Store.open(place)
@@ -82,7 +83,12 @@ def _work(pipe: Any, plan: Plan, folder: Path, progress: bool, workers: int) -> 
     texts = encode_captions(pipe, captions, folder, progress)
     _finish(plan, folder, records, texts, counts)
     if progress:
-        print(f"prepared {counts.summary()}", file=sys.stderr)
+        cut = (
+            f"; {counted(texts['truncated'], 'caption')} cut off at {texts['tokens']} tokens"
+            if texts["truncated"]
+            else ""
+        )
+        print(f"prepared {counts.summary()}{cut}", file=sys.stderr)
 
 
 def _counts(plan: Plan, records: list[dict[str, Any]]) -> Tally:
@@ -123,7 +129,7 @@ def _finish(plan: Plan, folder: Path, records: list[dict[str, Any]], texts: dict
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, progress: bool) -> Iterator[None]:
     """Hold ``folder`` for this process, after whoever holds it now; the system frees it when the process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +141,12 @@ def _alone(folder: Path) -> Iterator[None]:
             import fcntl
 
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if progress:
+                        print(f"waiting for another process that prepares {str(folder)!r}", file=sys.stderr)
+                    fcntl.flock(stream, fcntl.LOCK_EX)
             except OSError as error:
                 raise InputError(f"cannot lock {str(folder / LOCK)!r}: {error.strerror or error}") from None
         yield

@@ -1,6 +1,8 @@
 """Pictures through the encoders onto disk: right numbers, in buckets, resumable, and stopped when too much is amiss."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from types import SimpleNamespace
 
 import numpy as np
@@ -179,6 +181,30 @@ def test_what_it_will_take_is_said_first(teacher, csv, tmp_path, capfd):
     said = capfd.readouterr().err.splitlines()
     assert said[0].startswith("preparing ") and "5 pictures to encode, about " in said[0] and "on disk" in said[0]
     assert said[-1] == "prepared 5 used"
+
+
+def test_captions_that_do_not_fit_are_counted(teacher, pictures, tmp_path, capfd):
+    folder = pictures({"a.png": (32, 32)})
+    (folder / "metadata.csv").write_text(f"image,prompt\na.png,{'a red apple ' * 20}\n")
+    store = prepare(teacher, DataOptions(data=str(folder)), tmp_path, progress=True)
+    assert store.meta["texts"]["truncated"] == 1
+    assert capfd.readouterr().err.splitlines()[-1] == "prepared 1 used; 1 caption cut off at 16 tokens"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock there")
+def test_of_two_processes_one_waits(teacher, csv, tmp_path, monkeypatch):
+    import fcntl
+
+    done = prepared(teacher, csv, tmp_path)
+    (done.folder / "store.json").unlink()
+    with open(done.folder / ".lock", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(prepared, teacher, csv, tmp_path)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.5)
+            fcntl.flock(stream, fcntl.LOCK_UN)
+            assert other.result(timeout=60).meta == done.meta
 
 
 def test_a_full_disk_is_found_first(teacher, csv, tmp_path, monkeypatch):
