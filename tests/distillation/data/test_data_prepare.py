@@ -72,7 +72,13 @@ def test_a_batch_has_one_size_and_is_the_same_every_time(teacher, csv, tmp_path)
     batch = store.examples(np.array([0, 1, 3, 2, 4]), np.random.default_rng(3))
     assert batch.size == (32, 32) and batch.latents.shape == (5, 64, 16)
     assert [batch.captions[i] for i in (0, 2, 4)] == [WORDS[0], WORDS[3], WORDS[4]]
-    assert {batch.captions[1], batch.captions[3]} <= {WORDS[0], WORDS[3], WORDS[4]}
+    for seed in range(12):
+        other = store.examples(np.array([0, 1, 3, 2, 4]), np.random.default_rng(seed))
+        assert {other.captions[1], other.captions[3]} <= {WORDS[0], WORDS[3], WORDS[4]}
+    for i, row in ((0, 0), (2, 3), (4, 4)):
+        alone = store.examples(np.array([row]), np.random.default_rng(0))
+        for name in ("latents", "text", "pooled"):
+            np.testing.assert_array_equal(getattr(alone, name)[0], getattr(batch, name)[i])
     again = Store.open(store.folder).examples(np.array([0, 1, 3, 2, 4]), np.random.default_rng(3))
     np.testing.assert_array_equal(batch.latents, again.latents)
     rng = np.random.default_rng(3)
@@ -125,6 +131,29 @@ def test_an_interrupted_preparation_goes_on_where_it_was(teacher, csv, tmp_path,
     assert store.meta == whole.meta
     for name in ("examples.npy", "captions.json", "latents-00001-32x32.npy", "text-00000.npy"):
         assert (store.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_the_limit_of_examples_holds_after_an_interruption(teacher, csv, tmp_path, monkeypatch, small_chunks):
+    chunks = []
+
+    def fragile(pipe, some, size):
+        chunks.append(size)
+        if len(chunks) == 3:  # the first chunk has two sizes
+            raise KeyboardInterrupt
+        return encode(pipe, some, size)
+
+    monkeypatch.setattr(encoding_module, "encode", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(teacher, csv, tmp_path, examples=3)
+    store = prepared(teacher, csv, tmp_path, examples=3)
+    assert len(store) == 3 and store.meta["counts"]["used"] == 3
+
+
+def test_a_share_at_the_limit_is_borne(teacher, csv, tmp_path):
+    (csv / "b.png").write_bytes(b"")
+    with pytest.raises(InputError, match="1 of 5 samples"):
+        prepared(teacher, csv, tmp_path, max_unreadable=0.19)
+    assert len(prepared(teacher, csv, tmp_path, max_unreadable=0.2)) == 4
 
 
 def test_unreadable_samples_are_counted_up_to_a_limit(teacher, csv, tmp_path):

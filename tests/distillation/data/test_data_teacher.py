@@ -63,6 +63,17 @@ def test_without_trajectories_there_are_latents_and_their_noise(teacher, tmp_pat
     )
 
 
+def test_chunks_and_batches_change_nothing(teacher, tmp_path, prompts, monkeypatch):
+    whole = drawn(teacher, tmp_path / "whole", prompts, examples=5)
+    monkeypatch.setattr(teacher_module, "CHUNK", 3)
+    monkeypatch.setattr(teacher_module, "BATCH_MOST", 2)
+    cut = drawn(teacher, tmp_path / "cut", prompts, examples=5)
+    assert len(list(cut.folder.glob("latents-*"))) == 2
+    one, other = (store.examples(np.arange(5), np.random.default_rng(0)) for store in (whole, cut))
+    for name in ("latents", "noise", "guidance", "text"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=2e-3)
+
+
 def test_edges_between_the_teachers_levels_become_levels(teacher):
     options = DataOptions(trajectories=True, teacher_steps=4, edge_sigmas=(1.0, 0.8, 0.3, 0.0))
     sigmas, at = teacher_levels(teacher.scheduler, 64, options)
