@@ -27,6 +27,7 @@ from fastdiffusers.evaluation.meter import Meter
 from fastdiffusers.evaluation.sampler import encode_prompts
 from fastdiffusers.pipelines import pixels
 
+TEXT_TOKENS_AT_ONCE = 4096
 TEXT_BATCH = 32
 PIXELS_AT_ONCE = 1 << 20
 """Pixels of a batch that the autoencoder encodes: one picture of 1024 x 1024, 16 of 256 x 256 …"""
@@ -137,13 +138,14 @@ def encode_captions(pipe: Any, captions: Sequence[str], folder: Path, show: bool
     unique = list(dict.fromkeys(["", *captions]))
     text, pooled, _ = encode_prompts(pipe, [""])
     rows = text_rows(*text.shape[1:])
+    batch = max(1, min(TEXT_BATCH, TEXT_TOKENS_AT_ONCE // text.shape[1]))
     cut = 0
     with Meter("encoding captions", len(unique), "captions", show) as meter:
         for chunk, start in enumerate(range(0, len(unique), rows)):
             some = unique[start : start + rows]
             note = folder / f"text-{chunk:05d}.json"  # written last: says that both arrays are there
             if not note.is_file():
-                parts = [encode_prompts(pipe, some[i : i + TEXT_BATCH]) for i in range(0, len(some), TEXT_BATCH)]
+                parts = [encode_prompts(pipe, some[i : i + batch]) for i in range(0, len(some), batch)]
                 save_half(array_file(folder, "text", chunk), np.concatenate([part[0] for part in parts]))
                 save_half(array_file(folder, "pooled", chunk), np.concatenate([part[1] for part in parts]))
                 save_json(note, {"truncated": sum(part[2] for part in parts)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,9 @@ def _score(metadata: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
     if name is None:
         return None
     try:
-        return float(metadata[name])
+        value = float(metadata[name])
     except (TypeError, ValueError):
-        raise UnreadableSample(f"{name} is {str(metadata[name])[:40]!r}, which is no number") from None
+        value = math.nan
+    if math.isnan(value):
+        raise UnreadableSample(f"{name} is {str(metadata[name])[:40]!r}, which is no number")
+    return value

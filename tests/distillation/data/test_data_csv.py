@@ -52,9 +52,10 @@ def test_scores_filter(pictures):
     found, samples = read(pictures(SQUARES), text, min_aesthetic=5.0, max_watermark=0.5)
     assert [sample.caption for sample in samples] == ["1"]
     assert found.counts.skipped == {"min_aesthetic": 1, "max_watermark": 1, "min_aesthetic (no score)": 1}
-    found, samples = read(pictures(SQUARES), text.replace("4.5", "fine"), min_aesthetic=5.5)
-    assert [sample.caption for sample in samples] == ["1", "3"]  # the limit itself passes
-    assert found.counts.named == ["metadata.csv:3: aesthetic_score is 'fine', which is no number"]
+    for wrong in ("fine", "nan"):
+        found, samples = read(pictures(SQUARES), text.replace("4.5", wrong), min_aesthetic=5.5)
+        assert [sample.caption for sample in samples] == ["1", "3"]  # the limit itself passes
+        assert found.counts.named == [f"metadata.csv:3: aesthetic_score is '{wrong}', which is no number"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_pictures_and_their_captions(pictures):
 
 
 def test_a_folder_without_pictures_ends_it(tmp_path):
-    with pytest.raises(InputError, match=r"holds no picture \(\.jpg, "):
+    with pytest.raises(InputError, match=r"holds no picture \(\.jpg, .*; of shards, name the list too"):
         source(DataOptions(data=str(tmp_path)))
 
 

@@ -24,7 +24,9 @@ class FolderSource(Source):
             raise InputError(f"{option} needs scores, and a folder of pictures has none; use metadata.csv")
         self._pictures = sorted(item for item in path.rglob("*") if is_picture(item))
         if not self._pictures:
-            raise InputError(f"{str(path)!r} holds no picture ({', '.join(SUFFIXES)})")
+            raise InputError(
+                f"{str(path)!r} holds no picture ({', '.join(SUFFIXES)}); of shards, name the list too (file_list=FILE)"
+            )
 
     def describe(self) -> str:
         return f"{str(self.path)!r}, {len(self._pictures)} pictures"
