@@ -100,10 +100,12 @@ class Sampler:
         sigmas: np.ndarray,
         guidance: float | Sequence[float] | np.ndarray,
         at: Sequence[int],
+        embedded: float | None = None,
     ) -> list[paddle.Tensor]:
         """`latents` on the way: those at the levels ``sigmas[i]`` for i in ``at``, which rises (0 is the noise).
 
-        ``guidance`` may be a number for each picture.
+        ``guidance`` may be a number for each picture. With ``embedded`` it is the scale of true classifier-free
+        guidance against the empty prompt, a second evaluation each step, and the guidance input is told ``embedded``.
         """
         count = len(prompts)
         filled = [*range(count), *[0] * (self.batch - count)]
@@ -111,15 +113,21 @@ class Sampler:
         x = paddle.to_tensor(pixels.pack(noise)[filled])
         dtype = self.pipe.dtype  # the latents themselves stay in float32
         text, pooled = (paddle.to_tensor(part[filled]).astype(dtype) for part in self._encode(prompts))
+        each = paddle.to_tensor(np.broadcast_to(np.asarray(guidance, dtype=np.float32), [count])[filled])
         told = None
         if self.pipe.transformer.config.guidance_embeds:
-            each = np.broadcast_to(np.asarray(guidance, dtype=np.float32), [count])
-            told = paddle.to_tensor(each[filled]).astype(dtype)
+            told = (each if embedded is None else paddle.full_like(each, embedded)).astype(dtype)
+        if embedded is not None:
+            empty = [paddle.to_tensor(part).astype(dtype) for part in self._encode([""] * self.batch)]
+            scale = each.reshape([-1, 1, 1])
         kept = [x] if 0 in at else []
         for i, (now, then) in enumerate(itertools.pairwise(sigmas), 1):
             level = paddle.full([self.batch], float(now), dtype="float32").astype(dtype)
-            v = self._velocity(x.astype(dtype), text, pooled, level, told, *self._rope)
-            x = x + v.astype("float32") * float(then - now)
+            v = self._velocity(x.astype(dtype), text, pooled, level, told, *self._rope).astype("float32")
+            if embedded is not None:
+                untold = self._velocity(x.astype(dtype), *empty, level, told, *self._rope).astype("float32")
+                v = untold + scale * (v - untold)
+            x = x + v * float(then - now)
             if i in at:
                 kept.append(x)
         if not paddle.isfinite(x[:count]).all().item():

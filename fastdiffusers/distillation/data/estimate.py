@@ -21,6 +21,8 @@ from fastdiffusers.pipelines import memory, pixels
 
 STATIC_GAIN = 2.0
 """How much faster the transformer is on a static graph, on a CPU; measured on the embedded model."""
+START = 10.0
+"""Seconds until the first picture: a process loads the model and builds the graph."""
 TRIED = 8
 QUICK = 2.0
 
@@ -49,7 +51,7 @@ class Estimate:
             return f"about {_duration(self.seconds)} for each picture of {self.pictures:,} shards"
         what = f"pictures x {self.steps} steps" if self.steps else "pictures to encode"
         by = f" in {self.workers} processes" if self.workers > 1 else ""
-        took = _duration(self.pictures * self.seconds)
+        took = _duration(self.pictures * self.seconds + (START if self.workers > 1 else 0))
         return f"{self.pictures:,} {what}, about {took}{by}, {_bytes(self.size)} on disk"
 
 
@@ -63,7 +65,7 @@ def estimate(pipe: Any, plan: Plan, folder: Path, workers: int, done: int = 0) -
     left = max(0, pictures - done)
     steps = 0 if plan.sigmas is None else len(plan.sigmas) - 1
     if plan.drawn:
-        each = _seconds_of_evaluation(pipe, plan) * steps
+        each = _seconds_of_evaluation(pipe, plan) * plan.evaluations
         if on_cpu():
             each *= min(current().threads, physical_cores()) / min(workers, physical_cores()) / STATIC_GAIN
     else:

@@ -31,6 +31,8 @@ class DataOptions:
         trajectories: keep the teacher's states at the phase edges (``data="teacher"`` only).
         teacher_steps: Euler steps of the teacher.
         guidance_min, guidance_max: the guidance of each example is drawn uniformly between them.
+        true_guidance: guide the teacher by a second evaluation with the empty caption, in place of its guidance input,
+            which is told ``teacher_guidance`` then.
         phases: number of phases; their edges are the noise levels of as many inference steps.
         edge_sigmas: the edges' noise levels themselves, falling from 1 to 0, in place of ``phases``.
         seed: of captions, noise and guidance.
@@ -51,6 +53,8 @@ class DataOptions:
     teacher_steps: int = 28
     guidance_min: float = 3.5
     guidance_max: float = 3.5
+    true_guidance: bool = False
+    teacher_guidance: float = 1.0
     phases: int = 4
     edge_sigmas: tuple[float, ...] = ()
     seed: int = 0

@@ -71,6 +71,17 @@ class Plan:
         return self.found.captions
 
     @property
+    def embedded(self) -> float | None:
+        """What the guidance input is told under true guidance; None when it is told the guidance itself."""
+        return self.options.teacher_guidance if self.options.true_guidance else None
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the transformer for a drawn example."""
+        steps = 0 if self.sigmas is None else len(self.sigmas) - 1
+        return steps if self.embedded is None else 2 * steps
+
+    @property
     def first_seed(self) -> int:
         """Seed of the first drawn example's noise, far from the small ones that pictures are usually drawn with."""
         return FIRST_SEED + self.options.seed % SERIES * SEEDS_APART
@@ -100,6 +111,7 @@ class Plan:
             return {**record, **{name: getattr(options, name) for name in names}}
         record["sigmas"] = self.sigmas.tolist()
         record["edges"] = list(self.at)
+        record["embedded"] = self.embedded
         return {**record, "guidance": [options.guidance_min, options.guidance_max], "seed": options.seed}
 
     @property

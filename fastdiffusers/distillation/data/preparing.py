@@ -121,6 +121,7 @@ def _finish(plan: Plan, folder: Path, records: list[dict[str, Any]], texts: dict
         "sizes": [list(size) for size in plan.sizes],
         "cell": plan.cell,
         "sigmas": sigmas,
+        "first_seed": plan.first_seed if plan.drawn else None,
         "edge_sigmas": [sigmas[i] for i in plan.at] if sigmas and plan.at else None,
         "texts": texts,
         "decided_by": plan.record,

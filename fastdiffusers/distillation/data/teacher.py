@@ -61,7 +61,7 @@ def draw(sampler: Sampler, folder: Path, chunk: int) -> None:
         some = range(start, min(start + sampler.batch, rows.stop))
         captions, guidance = ([job[name][i] for i in some] for name in ("captions", "guidance"))
         seeds = [job["first_seed"] + i for i in some]
-        states = sampler.states(captions, seeds, sigmas, guidance, [*inner, last])
+        states = sampler.states(captions, seeds, sigmas, guidance, [*inner, last], job["embedded"])
         parts.append([state.numpy() for state in states])
     sampler.forget_texts()
     *before, latents = (np.concatenate(states) for states in zip(*parts, strict=True))
@@ -72,10 +72,9 @@ def draw(sampler: Sampler, folder: Path, chunk: int) -> None:
 
 
 def evaluations(plan: Plan, chunks: list[int]) -> int:
-    """Evaluations of the transformer for some chunks, each picture and step one."""
-    assert plan.sigmas is not None
+    """Evaluations of the transformer for some chunks, of a single picture each."""
     count = len(plan.captions)
-    return sum(min((i + 1) * CHUNK, count) - i * CHUNK for i in chunks) * (len(plan.sigmas) - 1)
+    return sum(min((i + 1) * CHUNK, count) - i * CHUNK for i in chunks) * plan.evaluations
 
 
 def batch_size(plan: Plan, count: int) -> int:
@@ -99,6 +98,7 @@ def _job(plan: Plan) -> dict[str, Any]:
         "size": list(plan.sizes[0]),
         "sigmas": plan.sigmas.tolist(),
         "at": list(plan.at),
+        "embedded": plan.embedded,
         "first_seed": plan.first_seed,
         "captions": plan.captions,
         "guidance": plan.guidance.tolist(),

@@ -38,7 +38,7 @@ def test_states_at_the_edges_are_those_of_a_direct_run(teacher, tmp_path, prompt
         states = {}
         result = teacher(
             WORDS[i],
-            seed=make_plan(teacher, DataOptions(prompts=prompts)).first_seed + i,
+            seed=store.meta["first_seed"] + i,
             num_inference_steps=8,
             guidance_scale=float(batch.guidance[i]),
             output_type="latent",
@@ -61,6 +61,25 @@ def test_without_trajectories_there_are_latents_and_their_noise(teacher, tmp_pat
     np.testing.assert_allclose(
         with_states.examples(np.arange(4), np.random.default_rng(0)).latents, batch.latents, atol=2e-3
     )
+
+
+def test_true_guidance_is_that_of_the_pipeline(teacher, tmp_path, prompts):
+    given = {"guidance_min": 2.0, "true_guidance": True, "teacher_guidance": 1.5}
+    store = drawn(teacher, tmp_path, prompts, **given)
+    batch = store.examples(np.arange(3), np.random.default_rng(0))
+    plain = drawn(teacher, tmp_path, prompts, guidance_min=2.0)
+    assert store.folder != plain.folder and make_plan(teacher, DataOptions(prompts=prompts, **given)).evaluations == 56
+    for i in range(3):
+        result = teacher(
+            WORDS[i],
+            negative_prompt="",
+            true_cfg_scale=float(batch.guidance[i]),
+            guidance_scale=1.5,
+            seed=store.meta["first_seed"] + i,
+            num_inference_steps=8,
+            output_type="latent",
+        )
+        np.testing.assert_allclose(batch.latents[i], result.latents[0], atol=5e-3)
 
 
 def test_chunks_and_batches_change_nothing(teacher, tmp_path, prompts, monkeypatch):
