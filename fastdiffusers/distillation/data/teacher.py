@@ -113,11 +113,7 @@ def _read_job(folder: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _sampler(model: str, sha256: str, batch: int, size: int) -> Sampler:
-    import fastdiffusers
-    from fastdiffusers.errors import InputError
+    from fastdiffusers.evaluation.drawing import loaded
     from fastdiffusers.evaluation.sampler import Sampler
 
-    pipe: Any = fastdiffusers.load(model)
-    if pipe.info.sha256 != sha256:
-        raise InputError(f"model {model!r} has the hash {pipe.info.sha256}, not {sha256}; it changed meanwhile")
-    return Sampler(pipe, batch, size)
+    return Sampler(loaded(model, sha256), batch, size)
