@@ -58,7 +58,7 @@ def draw_chunk(folder: str, chunk: int) -> None:
         picture_set.guidance,
     )
     if picture_set.accel:
-        pipe = _pipe(picture_set.model, picture_set.model_sha256)
+        pipe = loaded(picture_set.model, picture_set.model_sha256)
         pictures = accelerated(pipe, picture_set.accel, prompts, seeds, steps, guidance)
     else:
         sampler = _sampler(picture_set.model, picture_set.model_sha256)
@@ -90,7 +90,8 @@ def accelerated(
 
 
 @lru_cache(maxsize=1)
-def _pipe(model: str, sha256: str) -> Any:
+def loaded(model: str, sha256: str) -> Any:
+    """The pipeline of a model, kept in this process; `InputError` if it has another hash meanwhile."""
     import fastdiffusers
 
     pipe: Any = fastdiffusers.load(model)
@@ -103,4 +104,4 @@ def _pipe(model: str, sha256: str) -> Any:
 def _sampler(model: str, sha256: str) -> Sampler:
     from fastdiffusers.evaluation.sampler import Sampler
 
-    return Sampler(_pipe(model, sha256))
+    return Sampler(loaded(model, sha256))

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastdiffusers.models.tokenizer_training import build_clip_tokenizer, build_t5_tokenizer
 from fastdiffusers.models.tokenizers import CLIPTokenizer, T5Tokenizer
-from fastdiffusers.zoo.emoji import PALETTE, Caption, CaptionSampler, EmojiDataset, vocabulary
+from fastdiffusers.zoo.emoji import PALETTE, Caption, CaptionSampler, vocabulary
 
 CLIP_LENGTH = 24
 T5_LENGTH = 16
 CLIP_VOCABULARY = 2400
 T5_VOCABULARY = 1800
+
+
+class Captioned(Protocol):
+    """What captions are drawn from: the pictures' index lines and those of all data (an `EmojiDataset` has both)."""
+
+    entries: list[dict[str, Any]]
+    index: list[dict[str, Any]]
 
 
 class CaptionSource:
@@ -23,7 +31,7 @@ class CaptionSource:
     ``coloured`` is the share of pictures on a coloured ground; half of their captions name the colour.
     """
 
-    def __init__(self, data: EmojiDataset, coloured: float) -> None:
+    def __init__(self, data: Captioned, coloured: float) -> None:
         self.data = data
         self.sampler = CaptionSampler(
             "varied",

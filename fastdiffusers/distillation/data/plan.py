@@ -1,0 +1,164 @@
+"""What is to be prepared, decided before anything is: sizes, noise levels, and the name that all of it hashes to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fastdiffusers.distillation.data.buckets import Size, bucket_sizes
+from fastdiffusers.distillation.data.files import CHUNK, FORMAT
+from fastdiffusers.distillation.data.options import DataOptions
+from fastdiffusers.distillation.data.sources.base import Source
+from fastdiffusers.distillation.data.sources.prompts import PromptSource
+from fastdiffusers.distillation.data.sourcing import source
+from fastdiffusers.errors import InputError
+from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
+
+SAME = 1e-5
+"""Noise levels that differ by less are one."""
+FIRST_SEED, SEEDS_APART, SERIES = 2**30, 2**20, 2**11
+_CHANCE = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A preparation of ``found``'s samples for a model.
+
+    Attributes:
+        info: the teacher.
+        options, found: what is asked for, and the source it names.
+        sizes: the sizes that examples may have, the square first.
+        channels, cell: channels of a packed token, and its side in pixels.
+        sigmas: for drawn latents the teacher's noise levels, float32 ``[steps + 1]``; else None.
+        at: which of them are the phase edges, the first and the last included; empty without trajectories.
+        dtype: what the model computes in.
+    """
+
+    info: ModelInfo
+    options: DataOptions
+    found: Source
+    sizes: tuple[Size, ...]
+    channels: int
+    cell: int
+    sigmas: np.ndarray | None
+    at: tuple[int, ...]
+    dtype: str
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the teacher draws the latents."""
+        return self.sigmas is not None
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square size in pixels."""
+        return self.sizes[0][0]
+
+    def tokens(self, size: Size) -> int:
+        """Image tokens of an example."""
+        return (size[0] // self.cell) * (size[1] // self.cell)
+
+    @property
+    def captions(self) -> list[str]:
+        """The captions of drawn examples, in order."""
+        assert isinstance(self.found, PromptSource)
+        return self.found.captions
+
+    @property
+    def embedded(self) -> float | None:
+        """What the guidance input is told under true guidance; None when it is told the guidance itself."""
+        return self.options.teacher_guidance if self.options.true_guidance else None
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the transformer for a drawn example."""
+        steps = 0 if self.sigmas is None else len(self.sigmas) - 1
+        return steps if self.embedded is None else 2 * steps
+
+    @property
+    def first_seed(self) -> int:
+        """Seed of the first drawn example's noise, far from the small ones that pictures are usually drawn with."""
+        return FIRST_SEED + self.options.seed % SERIES * SEEDS_APART
+
+    @cached_property
+    def guidance(self) -> np.ndarray:
+        """What each drawn example is drawn with: float32 ``[examples]``."""
+        rng = np.random.default_rng([self.options.seed, _CHANCE])
+        low, high = self.options.guidance_min, self.options.guidance_max
+        return rng.uniform(low, high, len(self.captions)).astype(np.float32)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Everything that decides the stored numbers."""
+        options = self.options
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "chunk": CHUNK,
+            "model": self.info.sha256,
+            "dtype": self.dtype,
+            "kind": self.found.kind,
+            "source": self.found.fingerprint(),
+            "sizes": [list(size) for size in self.sizes],
+        }
+        if self.sigmas is None:
+            names = ("examples", "min_side", "min_aesthetic", "max_watermark")
+            return {**record, **{name: getattr(options, name) for name in names}}
+        record["sigmas"] = self.sigmas.tolist()
+        record["edges"] = list(self.at)
+        record["embedded"] = self.embedded
+        return {**record, "guidance": [options.guidance_min, options.guidance_max], "seed": options.seed}
+
+    @property
+    def name(self) -> str:
+        """Of the folder: readable, and unique by a hash of `record`."""
+        digest = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
+        return f"{self.found.kind}-{self.resolution}-{digest[:16]}"
+
+
+def make_plan(pipe: Any, options: DataOptions) -> Plan:
+    """The plan for a pipeline; `InputError` for options that do not fit it, and for data that is not there."""
+    info = pipe.info
+    if info is None:
+        raise InputError("a pipeline without files cannot be a teacher; save it and load it from its folder")
+    cell = 2 * pipe.vae_scale_factor
+    resolution = options.resolution or int(pipe.vae.config.sample_size or 128 * pipe.vae_scale_factor)
+    found = source(options, info)
+    drawn = isinstance(found, PromptSource)
+    sizes = tuple(bucket_sizes(resolution, cell, options.buckets and not drawn))
+    sigmas: np.ndarray | None = None
+    at: tuple[int, ...] = ()
+    if drawn:
+        sigmas, at = teacher_levels(pipe.scheduler, (resolution // cell) ** 2, options)
+    channels = 4 * int(pipe.vae.config.latent_channels)
+    dtype = str(pipe.dtype).rpartition(".")[2]
+    return Plan(info, options, found, sizes, channels, cell, sigmas, at, dtype)
+
+
+def teacher_levels(scheduler: Any, tokens: int, options: DataOptions) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The teacher's noise levels, and which of them are the edges of ``options`` (none without trajectories).
+
+    An edge between two of the teacher's levels becomes a level of its own, so that every edge is met exactly.
+    """
+    sigmas = _levels(scheduler, tokens, options.teacher_steps)
+    if not options.trajectories:
+        return sigmas, ()
+    edges = (
+        np.asarray(options.edge_sigmas, np.float32)
+        if options.edge_sigmas
+        else _levels(scheduler, tokens, options.phases)
+    )
+    apart = sigmas[np.abs(sigmas[:, None] - edges[None]).min(axis=1) > SAME]
+    merged = np.sort(np.concatenate([apart, edges]))[::-1].astype(np.float32)
+    return merged, tuple(int(i) for i in np.flatnonzero(np.isin(merged, edges)))
+
+
+def _levels(scheduler: Any, tokens: int, steps: int) -> np.ndarray:
+    own = FlowMatchEulerDiscreteScheduler(scheduler.config)  # its state is not ours to change
+    own.set_image_timesteps(tokens, steps)
+    return np.array(own.sigmas, np.float32)
