@@ -36,7 +36,7 @@ def tuned_option(spec: AcceleratorSpec, fixed: Mapping[str, Any]) -> Option | No
 
     Raises `PlanError` for options that are wrong in themselves.
     """
-    given = {name: value for name, value in fixed.items() if name != PROFILE}
+    given = _own(spec, fixed)
     build_config(spec.name, spec.config, given)
     for option in options_of(spec.config).values():
         if option.tunable is None:
@@ -61,7 +61,7 @@ def require_tunable(spec: AcceleratorSpec, given: Mapping[str, Any], registry: R
     option = tuned_option(spec, given)
     if option is None:
         have = ", ".join(tunable_names(registry)) or "(none)"
-        words = format_requests([Request(spec.name, {k: v for k, v in given.items() if k != PROFILE})])
+        words = format_requests([Request(spec.name, _own(spec, given))])
         raise PlanError(f"{words} has no option that can be tuned, which {what} needs; these have one: {have}")
     if option.name in given:
         raise PlanError(f"{spec.name}: {what} chooses {option.name}; leave {option.name}={given[option.name]} out")
@@ -77,8 +77,7 @@ def key_of(
     dtype: str,
 ) -> Key:
     """The key for tuning ``option`` beside the options ``fixed`` and the configs ``beside`` (by accelerator)."""
-    given = {name: value for name, value in fixed.items() if name != PROFILE}
-    options = plain_options(build_config(spec.name, spec.config, given))
+    options = plain_options(build_config(spec.name, spec.config, _own(spec, fixed)))
     del options[option.name]
     others = tuple({"name": name, "options": plain_options(beside[name])} for name in sorted(beside))
     return Key(spec.name, option.name, options, others, setting.steps, setting.height, setting.width, dtype)
@@ -97,9 +96,9 @@ def from_profile(
     Raises `PlanError` for what is wrong in itself, `NoProfile` where nothing was tuned for exactly this.
     """
     spec = registry.accelerators[request.name]
+    option = require_tunable(spec, request.options, registry, "profile=auto")
     if request.options[PROFILE] != AUTO:
         raise PlanError(f"{spec.name}: profile must be {AUTO}, got {str(request.options[PROFILE])!r}")
-    option = require_tunable(spec, request.options, registry, "profile=auto")
     for other in beside:
         if wants_profile(registry.accelerators[other.name], other.options):
             raise PlanError(f"{spec.name} and {other.name} both have profile=auto; tune one of them at a time")
@@ -112,8 +111,11 @@ def from_profile(
     profile = find_profile(info, key)
     if profile is None:
         raise NoProfile(_none_for(request, beside, key, spec, info))
-    options = {name: value for name, value in request.options.items() if name != PROFILE}
-    return {**options, option.name: profile.value}, told(profile)
+    note = told(profile)
+    guidance = profile.measured.get("guidance", setting.guidance)
+    if guidance != setting.guidance:
+        note += f"; it was tuned at guidance {guidance:g}"
+    return {**_own(spec, request.options), option.name: profile.value}, note
 
 
 def told(profile: Profile) -> str:
@@ -164,15 +166,15 @@ def _none_for(request: Request, beside: Sequence[Request], key: Key, spec: Accel
     have = "; ".join(place_of(other, spec) for other in own) or "(none)"
     return (
         f"there is no profile of {spec.name} on {info.name} for {place_of(key, spec)}; there are: {have}; "
-        f"run `{tune_command(request, beside, key, info)} --max-distance 0.1` (or another target) once"
+        f"run `{tune_command(spec, request, beside, key, info)} --max-distance 0.1` (or another target) once"
     )
 
 
-def tune_command(request: Request, beside: Sequence[Request], key: Key, info: ModelInfo) -> str:
+def tune_command(spec: AcceleratorSpec, request: Request, beside: Sequence[Request], key: Key, info: ModelInfo) -> str:
     """What to type to tune for this key, without the target."""
     from fastdiffusers.zoo import DEFAULT, EMBEDDED
 
-    bare = Request(request.name, {name: value for name, value in request.options.items() if name != PROFILE})
+    bare = Request(request.name, _own(spec, request.options))
     default = info.default_setting
     words = ["fastdiff tune --accel", format_requests([*beside, bare])]
     if info.name != DEFAULT:
@@ -184,3 +186,8 @@ def tune_command(request: Request, beside: Sequence[Request], key: Key, info: Mo
     if key.dtype != "float32":
         words += ["--dtype", key.dtype]
     return " ".join(words)
+
+
+def _own(spec: AcceleratorSpec, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without ``profile``, unless the accelerator has one of that name itself."""
+    return {k: v for k, v in options.items() if k != PROFILE or PROFILE in options_of(spec.config)}

@@ -182,6 +182,8 @@ def _conclude(tuning: Tuning, info: ModelInfo) -> None:
         raise Interrupted(f"{counted(len(tuning.trials), 'setting')} measured, no profile was kept")
     if tuning.choice is None:
         nearest, scale = tuning.nearest, subject.scale
+        if nearest.broken:
+            raise InputError(f"{subject.spec.name}: every setting broke the picture: {nearest.broken}")
         raise InputError(
             f"{subject.spec.name} does not reach {target} on {info.name}, {subject.option.name} from {scale.low:g} to "
             f"{scale.high:g}: the nearest was {target.seen(nearest)} at {subject.words(nearest.value)} "

@@ -87,9 +87,7 @@ def show_profiles(info: ModelInfo, profiles: Sequence[Profile], registry: Regist
         shown = ["–" if value is None else f"{value:.3g}" for value in figures]
         place = place_of(one.key, registry.accelerators.get(one.key.accelerator))
         rows.append([f"{one.key.accelerator}:{one.key.option}={one.value:g}", place, wanted, *shown])
-    print_table(
-        ["setting", "for", "target", "×", "distance"], rows, wrap=["for", "target"], right=["×", "distance"]
-    )
+    print_table(["setting", "for", "target", "×", "distance"], rows, wrap=["for", "target"], right=["×", "distance"])
 
 
 def show_forgotten(subject: Subject, forgotten: Profile | None, json: bool) -> None:
@@ -107,6 +105,8 @@ def show_forgotten(subject: Subject, forgotten: Profile | None, json: bool) -> N
 
 
 def _figures(trial: Trial) -> list[str]:
+    if trial.broken:
+        return ["broken", *["–"] * (len(_FIGURES) - 1)]
     fraction = "–" if trial.fraction is None else f"{trial.fraction:.0%}"
     psnr = ["same" if value is None else f"{value:.1f}" for value in (trial.psnr, trial.worst_psnr)]
     return [fraction, f"{trial.speedup:.2f}", f"{trial.latency:.3g}", f"{trial.distance:.4f}", *psnr]

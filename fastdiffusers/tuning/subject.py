@@ -14,7 +14,7 @@ from fastdiffusers.options import Option, build_config
 from fastdiffusers.plan import make_plan
 from fastdiffusers.profiles import Key
 from fastdiffusers.request import NONE, Request, parse
-from fastdiffusers.resolving import PROFILE, key_of, require_tunable, tunable_names, tuned_option
+from fastdiffusers.resolving import key_of, require_tunable, tunable_names, tuned_option, wants_profile
 from fastdiffusers.tunable import Tunable
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def subject_of(
     if not requests:
         raise InputError(f"{NONE!r} has nothing to tune; these have: {', '.join(tunable_names(registry))}")
     for request in requests:
-        if PROFILE in request.options:
+        if request.name in registry.accelerators and wants_profile(
+            registry.accelerators[request.name], request.options
+        ):
             raise PlanError(f"{request.name}: profile=… takes what was tuned; leave it out to tune")
     plan = make_plan(requests, registry, info, setting, dtype)
     able = []

@@ -35,6 +35,8 @@ class Target:
 
     def met(self, trial: Trial) -> bool:
         """Whether what was measured is as wanted."""
+        if trial.broken:
+            return False
         if self.kind == "max_distance":
             return trial.distance <= self.value
         if self.kind == "min_psnr":
@@ -43,7 +45,7 @@ class Target:
 
     def wants_stronger(self, trial: Trial) -> bool:
         """Whether a stronger setting is to be tried after this one, or else a milder one."""
-        return self.met(trial) is (self.kind in FAITHFUL)
+        return not trial.broken and self.met(trial) is (self.kind in FAITHFUL)
 
     def rank(self, trial: Trial) -> tuple[float, ...]:
         """Sorts trials that meet the target, best first; equal ones are left to the milder setting."""
@@ -54,6 +56,8 @@ class Target:
 
     def shortfall(self, trial: Trial) -> float:
         """Sorts trials that do not meet the target: how far they are from it, least first."""
+        if trial.broken:
+            return math.inf
         if self.kind == "max_distance":
             return trial.distance
         if self.kind == "min_psnr":

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastdiffusers.bench.arms import PlannedArm
 from fastdiffusers.bench.measure import Bench, computed_steps
-from fastdiffusers.errors import PluginError
+from fastdiffusers.errors import NumericalError, PluginError
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Trial:
         distances: relative L1 of the latents against the uncached ones, for each prompt.
         psnrs: dB against the uncached picture, for each prompt; infinite for equal ones.
         fraction: share of the network's work that was computed, None where nobody counts it.
+        broken: why there is nothing to measure: the latents were no numbers any more. Empty otherwise.
     """
 
     value: float
@@ -33,21 +34,22 @@ class Trial:
     distances: tuple[float, ...]
     psnrs: tuple[float, ...]
     fraction: float | None = None
+    broken: str = ""
 
     @property
     def speedup(self) -> float:
         """Median ratio of the denoising times."""
-        return statistics.median(self.ratios)
+        return statistics.median(self.ratios or [0.0])
 
     @property
     def latency(self) -> float:
         """Median seconds of a picture."""
-        return statistics.median(self.seconds)
+        return statistics.median(self.seconds or [math.inf])
 
     @property
     def distance(self) -> float:
         """Mean over the prompts."""
-        return math.fsum(self.distances) / len(self.distances)
+        return math.fsum(self.distances) / len(self.distances) if self.distances else math.inf
 
     @property
     def psnr(self) -> float | None:
@@ -60,20 +62,10 @@ class Trial:
         """That of the picture that differs most."""
         return min(self._differing(), default=None)
 
-    def again(self, other: Trial) -> Trial:
-        """Both measurements of one value as one: all times, and the distances of the later one."""
-        return Trial(
-            self.value,
-            self.ratios + other.ratios,
-            self.seconds + other.seconds,
-            self.plain_seconds + other.plain_seconds,
-            other.distances,
-            other.psnrs,
-            other.fraction,
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON can hold them."""
+        if self.broken:
+            return {"value": self.value, "broken": self.broken}
         return {
             "value": self.value,
             "computed": self.fraction,
@@ -96,6 +88,9 @@ def measure_trial(bench: Bench, plain: PlannedArm, arm: PlannedArm, value: float
     if found.interrupted:
         raise KeyboardInterrupt
     base, own = found.arms
+    plain_seconds = tuple(sample.seconds for sample in base.samples)
+    if own.error.startswith(NumericalError.__name__):
+        return Trial(value, (), (), plain_seconds, (), (), broken=own.error)
     if own.error:
         raise PluginError(f"{arm.arm.label}: {own.error}")
     pairs = list(zip(base.samples, own.samples, strict=True))
@@ -104,7 +99,7 @@ def measure_trial(bench: Bench, plain: PlannedArm, arm: PlannedArm, value: float
         value=value,
         ratios=tuple(one.stages["denoise"] / other.stages["denoise"] for one, other in pairs),
         seconds=tuple(sample.seconds for sample in own.samples),
-        plain_seconds=tuple(sample.seconds for sample in base.samples),
+        plain_seconds=plain_seconds,
         distances=tuple(price.rel_l1 for price in own.prices.values()),
         psnrs=tuple(price.psnr for price in own.prices.values()),
         fraction=statistics.mean(shares) if shares else None,
