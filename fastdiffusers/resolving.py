@@ -153,7 +153,8 @@ def quantized_default(
     default = getattr(config, option.name)
     if not default:
         return config, ""
-    raised = option.type(float(f"{default * option.tunable.quantized:.6g}"))
+    most = float("inf") if option.maximum is None else option.maximum
+    raised = option.type(min(float(f"{default * option.tunable.quantized:.6g}"), most))
     note = (
         f"{option.name} is {option.tunable.quantized:g} times its default {default:g} because {quantisers[0]} "
         "quantises the model; a value that you give is kept"

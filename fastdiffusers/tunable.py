@@ -50,7 +50,7 @@ class Tunable:
         low, high = sorted((one, other))
         middle = math.sqrt(low * high) if self.log else (low + high) / 2
         if whole:
-            value: float = min(max(round(middle), int(low) + 1), int(high) - 1)
+            value: float = round(middle)
         else:
             near = high / low < FINE if self.log else high - low < (FINE - 1) * (self.high - self.low)
             value = low if near else float(f"{middle:.3g}")

@@ -5,11 +5,13 @@ import json
 
 import pytest
 from fake_knobs import SETTING, Info, registry
+from fake_pipe import FakePipe
 
-from fastdiffusers.errors import InputError, PlanError
+from fastdiffusers.errors import InputError, PlanError, PluginError
 from fastdiffusers.plan import make_plan, parse
 from fastdiffusers.profiles import Profile, find_profile, forget_profile, keep_profile, profiles_file, read_profiles
 from fastdiffusers.record import expected_record
+from fastdiffusers.session import accelerate, dtype_of
 from fastdiffusers.tuning import subject_of
 
 INFO = Info()
@@ -93,6 +95,23 @@ def test_a_profile_is_for_exactly_one_setting():
     for change in ({"strength": 0.5}, {"true_cfg_scale": 2.0}):
         text = refusal("knob:profile=auto", setting=dataclasses.replace(SETTING, **change))
         assert "text-to-image without true guidance; give threshold=… in place of profile=auto" in text
+
+
+def test_a_session_takes_the_profile_for_what_its_pipeline_computes_in():
+    pipe = FakePipe(features=INFO.features)
+    for dtype, value in (("float32", 0.42), ("bfloat16", 0.43)):
+        setting = pipe.info.default_setting
+        key = subject_of("knob", registry(), pipe.info, setting, dtype).key
+        keep_profile(pipe.info, Profile(key, value, {"max_distance": 0.1}))
+    for dtype, value in (("float32", 0.42), ("paddle.bfloat16", 0.43)):
+        pipe.dtype = dtype
+        with pytest.raises(PluginError, match="cannot load"):  # the knobs are specifications only
+            accelerate(pipe, "knob:profile=auto", plugins=registry())
+        plan = make_plan(parse("knob:profile=auto"), registry(), pipe.info, pipe.info.default_setting, dtype_of(pipe))
+        assert plan.items[0].config.threshold == value
+    pipe.dtype = "paddle.float16"
+    with pytest.raises(PlanError, match="no profile of knob on fake for 10 steps at 16x16 in float16"):
+        accelerate(pipe, "knob:profile=auto", plugins=registry())
 
 
 def test_a_newer_profile_takes_the_place_of_the_older_and_can_be_forgotten():

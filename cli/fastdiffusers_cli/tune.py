@@ -75,11 +75,12 @@ def tune(
     from fastdiffusers.errors import InputError, one_of
     from fastdiffusers.models.info import describe
     from fastdiffusers.plugins import registry
-    from fastdiffusers.profiles import forget_profile, read_profiles
+    from fastdiffusers.profiles import forget_profile, profiles_file, read_profiles
     from fastdiffusers.tuning import subject_of
     from fastdiffusers.zoo import DEFAULT
     from fastdiffusers_cli import tune_report
     from fastdiffusers_cli.asking import check_seeds, choose_model, one_accel
+    from fastdiffusers_cli.places import check_files
     from fastdiffusers_cli.prompts import built_in_prompts, read_prompts
     from fastdiffusers_cli.settings import make_setting
 
@@ -107,6 +108,8 @@ def tune(
         tune_report.show_forgotten(subject, forget_profile(info, subject.key), json)
         return
     target = _target(targets)
+    read_profiles(info)  # a file that cannot be read or written is found out before the minutes that tuning takes
+    check_files("the profile", [profiles_file(info)])
     texts = tuple(read_prompts(prompts)) if prompts is not None else built_in_prompts(info)[:PROMPTS]
     check_seeds(seed, 1, len(texts))
     tuning, path = _run(name, subject, target, texts, seed, trials, threads)

@@ -2,8 +2,13 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import pytest
+
+from fastdiffusers.models.info import describe
+from fastdiffusers.plugins import registry
+from fastdiffusers.profiles import profiles_file
 
 PROMPTS = "a red apple\na cat on a mat\n"
 STEPS = ("--steps", "8")
@@ -77,6 +82,22 @@ def test_tune_then_explain_infer_bench_list_forget(tune, fastdiff, tiny, tmp_pat
     assert "no profiles for tiny; `fastdiff tune" in fastdiff("tune", "--list", "--model", tiny).stdout
 
 
+def test_an_accelerator_by_strangers_is_tuned_as_ours_are(tune, fastdiff, tiny, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "sample_plugin"))
+    monkeypatch.setenv("FASTDIFFUSERS_PLUGINS", "fastdiff_sample_haste")
+    registry.cache_clear()
+    try:
+        result = tune("--accel", "haste:start=0.25", "--min-psnr", "1", "--trials", "2")
+        assert result.exit_code == 0, result.stderr
+        assert "`--accel haste:start=0.25:profile=auto` takes it" in result.stdout
+        (profile,) = profiles(tmp_path)
+        assert (profile["option"], profile["value"], profile["fixed"]) == ("skip", 1.0, {"start": 0.25})
+        result = fastdiff("explain", "--model", tiny, "--accel", "haste:start=0.25:profile=auto", *STEPS)
+        assert result.exit_code == 0 and "leaves out 4 of 4 single blocks" in result.stdout
+    finally:
+        registry.cache_clear()
+
+
 def test_a_target_out_of_reach_keeps_nothing(tune, tmp_path):
     result = tune("--accel", "taylorseer", "--target-speedup", "500", "--trials", "2", "--json")
     assert result.exit_code == 2 and not profiles(tmp_path)
@@ -129,3 +150,15 @@ def test_what_is_refused_before_anything_is_loaded(fastdiff, words, message):
     result = fastdiff("tune", *words)
     assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+def test_profiles_that_cannot_be_read_or_kept_are_found_out_first(tune, tiny, tmp_path):
+    (tmp_path / "home").write_text("a file where the cache's folder should be")
+    result = tune("--accel", "taylorseer", "--max-distance", "0.5")
+    assert result.exit_code == 2 and "cannot write into" in result.stderr and result.stdout == ""
+    (tmp_path / "home").unlink()
+    file = profiles_file(describe(tiny))
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    result = tune("--accel", "taylorseer", "--max-distance", "0.5")
+    assert result.exit_code == 2 and "cannot be read" in result.stderr and result.stdout == ""

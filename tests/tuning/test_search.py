@@ -6,7 +6,9 @@ import pytest
 from fake_knobs import SETTING, STEPS, Info, Pipe, registry
 
 from fastdiffusers.errors import InputError
-from fastdiffusers.tuning import Target, read_seconds, subject_of, tune
+from fastdiffusers.tunable import Tunable
+from fastdiffusers.tuning import Target, Trial, read_seconds, subject_of, tune
+from fastdiffusers.tuning.search import following
 
 
 def run(words, target, value, pipe, trials=10):
@@ -71,6 +73,19 @@ def test_out_of_reach_chooses_nothing_and_says_what_is_nearest(wanted, seen):
 def test_the_whole_range_within_reach_ends_at_the_strong_end():
     found = run("knob", "max_distance", 9, Pipe(lambda t: 1 - t / 2, lambda t: t))
     assert found.choice.value == 1.0 and len(found.trials) == 2
+
+
+def test_the_next_value_lies_about_the_first_edge_whatever_order_the_trials_came_in():
+    def trial(value, distance):
+        return Trial(value, (1.0,), (1.0,), (1.0,), (distance,), (30.0,))
+
+    scale, target = Tunable(0.01, 1.0), Target("max_distance", 0.1)
+    trials = [trial(0.2, 0.3), trial(0.05, 0.05), trial(0.8, 0.4), trial(0.4, 0.01), trial(0.02, 0.02)]
+    assert following(scale, False, target, trials) == 0.1  # between 0.05 and 0.2, though 0.4 looks good again
+    assert following(scale, False, target, [trial(0.2, 0.3)]) == 0.01
+    assert following(scale, False, target, [trial(0.2, 0.05)]) == 1.0
+    assert following(scale, False, target, [trial(0.01, 0.3)]) is None
+    assert following(scale, False, target, [trial(0.2, 0.05), trial(1.0, 0.05)]) is None
 
 
 def test_integers_up_and_down():
