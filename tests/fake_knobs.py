@@ -104,6 +104,7 @@ class Pipe:
         self.info = Info()
         self.context = SimpleNamespace(steps=STEPS)
         self.computed, self.distance, self.noise, self.stop_at = computed, distance, noise, stop_at
+        self.counts = True
         self.value: float | None = None
         self.now = 0.0
         self.calls = 0
@@ -140,7 +141,7 @@ class Pipe:
 
     def record(self, item: Any) -> Any:
         computed = STEPS * self.computed(self.value) if self.value is not None else STEPS
-        stats = {"cond": {"computed": computed, "steps": STEPS}} if item.spec.name != "fp8" else {}
+        stats = {"cond": {"computed": computed, "steps": STEPS}} if item.spec.name != "fp8" and self.counts else {}
         return SimpleNamespace(to_dict=lambda: {"name": item.spec.name, "stats": stats})
 
     def bench(self, prompts: tuple[str, ...] = ("a", "b", "c")) -> Bench:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastdiffusers.counting import counted
-from fastdiffusers_cli.output import print_json, print_table
+from fastdiffusers_cli.output import print_json, print_note, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ def as_dict(tuning: Tuning, prompts: Sequence[str], path: Path | None) -> dict[s
         "trials": [{**trial.to_dict(), "met": tuning.target.met(trial)} for trial in _sorted(tuning)],
         "choice": None if tuning.choice is None else tuning.choice.to_dict(),
         "profile": None if path is None else str(path),
+        "notes": tuning.notes,
         "interrupted": tuning.interrupted,
     }
 
@@ -65,6 +66,8 @@ def show(tuning: Tuning, prompts: Sequence[str], path: Path | None) -> None:
         "\n×: denoising time, median over the prompts; s: median of a whole picture; distance: mean relative L1 of the "
         "latents;\nPSNR in dB: mean and worst over the pictures; all against uncached runs of the same seeds, in turns"
     )
+    for note in tuning.notes:
+        print_note(note)
     if tuning.choice is not None and path is not None:
         print(f"\n{subject.words(tuning.choice.value)} was measured again and meets the target; profile in {path}")
         print(f"`--accel {_auto(subject)}` takes it")

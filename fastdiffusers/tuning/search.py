@@ -54,6 +54,6 @@ def following(scale: Tunable, whole: bool, target: Target, trials: list[Trial]) 
 
 
 def best(scale: Tunable, target: Target, trials: list[Trial]) -> Trial | None:
-    """The best of the trials that meet the target; of equal ones the mildest."""
+    """The best of the trials that meet the target."""
     meeting = [trial for trial in trials if target.met(trial)]
-    return min(meeting, key=lambda trial: (*target.rank(trial), scale.strength(trial.value)), default=None)
+    return min(meeting, key=lambda trial: target.rank(trial, scale.strength(trial.value)), default=None)

@@ -47,12 +47,16 @@ class Target:
         """Whether a stronger setting is to be tried after this one, or else a milder one."""
         return not trial.broken and self.met(trial) is (self.kind in FAITHFUL)
 
-    def rank(self, trial: Trial) -> tuple[float, ...]:
-        """Sorts trials that meet the target, best first; equal ones are left to the milder setting."""
-        if self.kind in FAITHFUL:
-            fraction = trial.fraction if trial.fraction is not None else 1 / trial.speedup
-            return (fraction, trial.distance)
-        return (trial.distance, -trial.speedup)
+    def rank(self, trial: Trial, strength: float) -> tuple[float, ...]:
+        """Sorts trials that meet the target, best first: by work where it is counted, which a clock only estimates.
+
+        Where nobody counts it, the stronger setting is taken to be the faster one. Of equal ones the milder is best.
+        """
+        if self.kind in FAST:
+            return (trial.distance, -trial.speedup, strength)
+        if trial.fraction is None:
+            return (-strength,)
+        return (trial.fraction, trial.distance, strength)
 
     def shortfall(self, trial: Trial) -> float:
         """Sorts trials that do not meet the target: how far they are from it, least first."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastdiffusers._version import __version__
 from fastdiffusers.bench.measure import Bench
+from fastdiffusers.bench.spread import NOISY, noisiest
 from fastdiffusers.profiles import Profile
 from fastdiffusers.tuning.search import search
 from fastdiffusers.tuning.subject import Subject
@@ -39,12 +40,28 @@ class Tuning:
         """Median seconds of an uncached picture over all trials."""
         return statistics.median(value for trial in self.trials for value in trial.plain_seconds)
 
+    @property
+    def noise(self) -> float:
+        """How many times as long as its fastest repetition an uncached picture took at most; 1 without repetitions."""
+        return noisiest([pair for trial in self.trials for pair in enumerate(trial.plain_seconds)])
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits what the figures say, in sentences."""
+        if self.noise <= NOISY:
+            return []
+        return [
+            f"noisy machine: the same uncached picture took up to {self.noise:.2f} times as long as its fastest "
+            "repetition; the times and speed-ups are no better than that"
+        ]
+
     def profile(self, bench: Bench, machine: dict[str, Any]) -> Profile:
         """The choice as it is kept."""
         assert self.choice is not None
         workload = bench.workload
         figures = self.choice.to_dict()
         value = figures.pop("value")
+        figures["noise"] = self.noise
         more = {"guidance": workload.setting.guidance, "prompts": len(workload.prompts), "seed": workload.seed}
         made = {
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),

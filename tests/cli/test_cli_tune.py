@@ -104,7 +104,7 @@ def test_a_target_out_of_reach_keeps_nothing(tune, tmp_path):
     data = json.loads(result.stdout)
     assert data["choice"] is None and data["profile"] is None and [t["value"] for t in data["trials"]] == [3, 10]
     assert not any(trial["met"] for trial in data["trials"]) and data["target"] == {"target_speedup": 500}
-    assert result.stderr.count("\n") == 1
+    assert len(data["notes"]) <= 1
     assert "taylorseer does not reach a speed-up of at least 500× on tiny, interval from 2 to 10: " in result.stderr
     assert "at interval=" in result.stderr and result.stderr.endswith("no profile was kept\n")
 
@@ -121,7 +121,8 @@ def test_ctrl_c_keeps_nothing_and_shows_what_was_measured(tune, tmp_path, monkey
 
     monkeypatch.setattr(module, "measure_trial", measure)
     result = tune("--accel", "taylorseer", "--max-distance", "0.5")
-    assert result.exit_code == 130 and result.stderr == "interrupted: 1 setting measured, no profile was kept\n"
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "interrupted: 1 setting measured, no profile was kept"
     assert "an uncached picture takes" in result.stdout and not profiles(tmp_path)
 
 

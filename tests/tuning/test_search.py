@@ -70,6 +70,15 @@ def test_out_of_reach_chooses_nothing_and_says_what_is_nearest(wanted, seen):
     assert len(found.trials) == 2  # the default and the end that is nearest; between them is nothing better
 
 
+def test_where_nobody_counts_the_work_the_strongest_setting_is_chosen():
+    # the clock says that 0.01 is the fastest, which it cannot be
+    pipe = Pipe(lambda t: 0.5 if t > 0.01 else 0.4, lambda t: t)
+    pipe.counts = False
+    found = run("knob", "max_distance", 0.05, pipe)
+    assert found.choice.fraction is None and found.choice.value == max(t.value for t in found.trials if t.value <= 0.05)
+    assert any(t.value == 0.01 and t.speedup > found.choice.speedup for t in found.trials)
+
+
 def test_the_whole_range_within_reach_ends_at_the_strong_end():
     found = run("knob", "max_distance", 9, Pipe(lambda t: 1 - t / 2, lambda t: t))
     assert found.choice.value == 1.0 and len(found.trials) == 2
@@ -118,6 +127,11 @@ def test_a_stalled_machine_moves_no_median():
     pipe = Pipe(lambda t: 1 / (1 + 10 * t), lambda t: t, noise=lambda call: 20.0 if call % 17 == 0 else 1.0)
     found = run("knob", "target_speedup", 3, pipe)
     assert found.choice is not None and found.choice.value >= 0.2
+    # 1 s of text and decoding, 2 s or 40 s of denoising
+    assert found.noise == pytest.approx(41 / 3) and found.notes[0].startswith(
+        "noisy machine: the same uncached picture"
+    )
+    assert run("knob", "target_speedup", 3, Pipe(lambda t: 1 / (1 + 10 * t), lambda t: t)).notes == []
 
 
 def test_a_setting_that_gives_no_numbers_is_too_strong():
