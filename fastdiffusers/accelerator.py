@@ -116,7 +116,7 @@ class AcceleratorSpec:
         summary: one line for tables.
         target: ``"module:Class"`` of the `Accelerator`, imported only when it is attached.
         config: a dataclass whose every field has a default; its fields are the options. Field metadata: ``help``,
-            ``min``, ``max`` (both inclusive), ``choices``.
+            ``min``, ``max`` (both inclusive), ``choices``, ``tunable`` (a `fastdiffusers.tunable.Tunable`).
         claims: what it takes for itself (``blocks``, ``steps``, ``weights``…); two equal claims never go together.
         requires: features the pipeline must have (``blocks``, ``guidance``…).
         tags: free words that others may name in ``conflicts``, ``before`` and ``after``.

@@ -20,6 +20,7 @@ from typing import Any
 
 from fastdiffusers.accelerator import one_line
 from fastdiffusers.errors import PlanError, PluginError, UserError
+from fastdiffusers.tunable import Tunable
 
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _NOUNS = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path"}
@@ -38,6 +39,7 @@ class Option:
     choices: tuple[Any, ...] = ()
     optional: bool = False
     many: bool = False
+    tunable: Tunable | None = None
 
     @property
     def expects(self) -> str:
@@ -162,7 +164,20 @@ def _option(config: type, field: dataclasses.Field[Any], hint: Any) -> Option:
         choices=choices,
         optional=optional,
         many=many,
+        tunable=_tunable(where, field.metadata.get("tunable"), hint, many),
     )
+
+
+def _tunable(where: str, tunable: Any, kind: type, many: bool) -> Tunable | None:
+    if tunable is None:
+        return None
+    if not isinstance(tunable, Tunable) or kind not in (int, float) or many:
+        raise PluginError(f"{where}: 'tunable' is a Tunable, on an option that is one number")
+    try:
+        tunable.check(kind is int)
+    except PluginError as error:
+        raise PluginError(f"{where}: {error}") from None
+    return tunable
 
 
 def _read_bool(value: Any) -> bool:

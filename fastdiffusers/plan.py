@@ -16,6 +16,7 @@ from fastdiffusers.errors import PlanError, UserError
 from fastdiffusers.options import build_config, did_you_mean, plain_options
 from fastdiffusers.ordering import order
 from fastdiffusers.request import ASKED, AUTOMATIC, NONE, Request, parse
+from fastdiffusers.resolving import NoProfile, from_profile, quantized_default, wants_profile
 
 if TYPE_CHECKING:
     from fastdiffusers.models.info import ModelInfo
@@ -31,7 +32,8 @@ PLAN_KEYS = frozenset({"fastdiff_plan", "model", "setting", "accelerators", "ref
 class PlanItem:
     """An accelerator that stands: its configuration, what is expected of it, and why it sits where it does.
 
-    ``given`` are the names of the options that the user set; all others are defaults.
+    ``given`` are the names of the options that the user set; all others are defaults. ``notes`` are sentences about
+    options that the plan set: from a profile, or because of another accelerator.
     """
 
     spec: AcceleratorSpec
@@ -40,6 +42,7 @@ class PlanItem:
     order_reason: str
     source: str = ASKED
     given: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -59,6 +62,7 @@ class PlanItem:
             "reason": self.prediction.reason,
             "effect": self.prediction.effect,
             "order": self.order_reason,
+            "notes": list(self.notes),
         }
 
 
@@ -117,7 +121,12 @@ class Plan:
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, Any], registry: Registry, info: ModelInfo, setting: Setting | None = None
+        cls,
+        data: Mapping[str, Any],
+        registry: Registry,
+        info: ModelInfo,
+        setting: Setting | None = None,
+        dtype: str = "float32",
     ) -> Plan:
         """Decide anew what ``data`` (from `to_dict`, or written by hand) asks for.
 
@@ -129,27 +138,42 @@ class Plan:
         wanted = stored.get("sha256") if isinstance(stored, Mapping) else None
         if wanted and wanted != info.sha256:
             raise PlanError(other_model(str(stored.get("name")), str(wanted), info.name, info.sha256))
-        return make_plan(requests, registry, info, setting or setting_from_dict(data) or info.default_setting)
+        return make_plan(requests, registry, info, setting or setting_from_dict(data) or info.default_setting, dtype)
 
 
-def make_plan(requests: Sequence[Request], registry: Registry, info: ModelInfo, setting: Setting) -> Plan:
+def make_plan(
+    requests: Sequence[Request], registry: Registry, info: ModelInfo, setting: Setting, dtype: str = "float32"
+) -> Plan:
     """Decide which requests stand, in which order, and what to expect of each.
+
+    ``dtype`` is what the model will compute in; a profile is looked up for it.
 
     Raises `PlanError` for what is wrong in itself (unknown name, option or value, a name given twice, a circle of
     before/after wishes); what merely cannot be had together, or on this model, becomes a `Refusal`.
     """
     asked: dict[str, Request] = {}
     configs: dict[str, Any] = {}
+    notes: dict[str, list[str]] = {}
+    refusals: list[Refusal] = []
     for request in requests:
         if request.name in asked:
             raise PlanError(f"accelerator {request.name!r} is named twice; name it once, with all its options")
-        spec = _lookup(request.name, registry)
+        _lookup(request.name, registry)
         asked[request.name] = request
-        configs[request.name] = build_config(request.name, spec.config, request.options)
+    for name, request in asked.items():
+        options, notes[name] = request.options, []
+        if wants_profile(registry.accelerators[name], options):
+            others = [other for other in asked.values() if other is not request]
+            try:
+                options, note = from_profile(request, others, registry, info, setting, dtype)
+            except NoProfile as error:
+                refusals.append(Refusal(name, str(error)))
+                continue
+            notes[name].append(note)
+        configs[name] = build_config(name, registry.accelerators[name].config, options)
 
     standing: list[AcceleratorSpec] = []
-    refusals: list[Refusal] = []
-    for name in asked:
+    for name in configs:
         spec = registry.accelerators[name]
         reason = _lacks(spec, info) or next((r for other in standing if (r := _clash(spec, other))), "")
         if reason:
@@ -160,15 +184,27 @@ def make_plan(requests: Sequence[Request], registry: Registry, info: ModelInfo, 
     items: list[PlanItem] = []
     inner = setting
     for spec, order_reason in order(standing):
+        if not notes[spec.name]:
+            given = asked[spec.name].options
+            configs[spec.name], note = quantized_default(spec, configs[spec.name], given, standing)
+            notes[spec.name] += [note] if note else []
         try:
             prediction = _predict(spec, configs[spec.name], info, inner)
         except UserError as error:
             refusals.append(Refusal(spec.name, str(error)))
             continue
         inner = prediction.setting or inner
-        request = asked[spec.name]
-        given = frozenset(request.options)
-        items.append(PlanItem(spec, configs[spec.name], prediction, order_reason, request.source, given))
+        items.append(
+            PlanItem(
+                spec,
+                configs[spec.name],
+                prediction,
+                order_reason,
+                asked[spec.name].source,
+                frozenset(asked[spec.name].options),
+                tuple(notes[spec.name]),
+            )
+        )
     return Plan(tuple(items), tuple(refusals), info, setting)
 
 

@@ -25,6 +25,7 @@ class Record:
         stats: the same in numbers.
         fidelity: ``exact``, ``numeric`` or ``lossy``.
         measured: False as long as no generation has run and the plan's expectation is shown.
+        notes: sentences about options that the plan set, such as one from a profile.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Record:
     stats: Mapping[str, Any] = field(default_factory=dict)
     fidelity: str = "lossy"
     measured: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON can hold it."""
@@ -81,4 +83,5 @@ def _record(
         stats=dict(stats),
         fidelity=item.spec.fidelity.value,
         measured=measured,
+        notes=item.notes,
     )

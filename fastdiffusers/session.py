@@ -39,7 +39,8 @@ def accelerate(
             raise InputError(f"a Plan carries its setting; {', '.join(setting)} cannot be given beside it")
         plan = spec
     else:
-        plan = make_plan(parse(spec), plugins or registry(), pipe.info, _setting(pipe.info.default_setting, setting))
+        wanted = _setting(pipe.info.default_setting, setting)
+        plan = make_plan(parse(spec), plugins or registry(), pipe.info, wanted, dtype_of(pipe))
     return Session(pipe, plan)
 
 
@@ -143,6 +144,11 @@ class Session:
         if self._context.session is self:
             self._context.session = None
         return failures
+
+
+def dtype_of(pipe: Any) -> str:
+    """What a pipeline computes in: ``float32``, ``bfloat16`` or ``float16``."""
+    return str(getattr(pipe, "dtype", pipe.info.dtype)).rpartition(".")[2]
 
 
 def _check_pipe(pipe: Any) -> None:

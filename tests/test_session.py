@@ -74,6 +74,7 @@ def test_attach_draw_report_detach(pipe):
         "stats": {"skipped": 5, "calls": 10},
         "fidelity": "lossy",
         "measured": True,
+        "notes": (),
     }
     json.dumps(record.to_dict())
     assert session.report() == [record]

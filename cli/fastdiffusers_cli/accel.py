@@ -81,6 +81,7 @@ def show_accelerator(
             ("fidelity", spec.fidelity.value),
             *((word, getattr(spec, word)) for word in _WORDS if getattr(spec, word)),
             *([("from", spec.distribution)] if spec.distribution else []),
+            *(("tuned", f"{t['option']} from {t['low']:g} to {t['high']:g}") for t in as_dict(spec)["tunable"]),
             *(("cite", f"{ref.authors} ({ref.year}): {ref.title}") for ref in spec.references),
         ]
     )
@@ -111,6 +112,11 @@ def as_dict(spec: AcceleratorSpec) -> dict[str, Any]:
         "options": [
             {"name": name, "default": defaults[name], "valid": option.expects, "help": option.help}
             for name, option in options_of(spec.config).items()
+        ],
+        "tunable": [
+            {"option": name, "low": option.tunable.low, "high": option.tunable.high}
+            for name, option in options_of(spec.config).items()
+            if option.tunable
         ],
         **{word: sorted(getattr(spec, word)) for word in _WORDS},
         "distribution": spec.distribution,

@@ -29,6 +29,7 @@ COMMANDS = {
     for command in (
         Command("infer", "infer", "Draw pictures from a prompt, with accelerators."),
         Command("bench", "bench", "Measure what accelerators buy and what they cost in picture quality."),
+        Command("tune", "tune", "Choose the setting of an accelerator for a target, and keep it as a profile."),
         Command("explain", "explain", "Say what a combination of accelerators would do, without running it."),
         Command("accel", "accel", "List accelerators, or show one with its options."),
         Command("models", "models", "List the embedded models, or describe a model folder."),

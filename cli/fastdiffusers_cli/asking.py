@@ -134,6 +134,7 @@ def make_plan_of(
     from fastdiffusers.plugins import registry
 
     planned = STRENGTH if stored is None or stored.strength is None else stored.strength
+    dtype = given.get("dtype", DTYPES[0])
     setting = make_setting(
         info,
         stored,
@@ -145,9 +146,9 @@ def make_plan_of(
         true_cfg=given.get("true_cfg"),
     )
     if file is not None:
-        plan = Plan.from_dict(file, registry(), info, setting)
+        plan = Plan.from_dict(file, registry(), info, setting, dtype)
     else:
-        plan = make_plan(parse(one_accel(given.get("accel"))), registry(), info, setting)
+        plan = make_plan(parse(one_accel(given.get("accel"))), registry(), info, setting, dtype)
     plan.check()
     return plan, plan.effective or setting
 

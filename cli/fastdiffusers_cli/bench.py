@@ -11,6 +11,7 @@ import typer
 
 from fastdiffusers.weights.layout import DTYPES
 from fastdiffusers_cli.output import print_json, print_note
+from fastdiffusers_cli.progress import RoundBar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,7 @@ def bench(
     chosen = {"features": bool(_first(features, read.features)), "replayed": bool(_first(replay, read.replay))}
     check_extras(info, **chosen)
     points = _peers(_first(peers, read.peers), setting.steps)
-    arms, left_out = _arms(accel or read.arms, info, workload)
+    arms, left_out = _arms(accel or read.arms, info, workload, dtype)
     if json is False and not accel and not read.arms:
         found = counted(len(arms) - 1, "installed accelerator")
         print_note(f"comparing {found}; --accel NAME:OPTION=VALUE picks your own")
@@ -121,7 +122,7 @@ def bench(
 
     prepare(threads)
     kept = out.with_name(out.name + ".rounds") if resume and out is not None else None
-    with _Bar() as bar:
+    with RoundBar() as bar:
         pipe = fastdiffusers.load(name, dtype)
         data = compare(
             pipe,
@@ -153,7 +154,9 @@ def bench(
         raise PluginError(f"{counted(len(failed), 'arm')} failed: {'; '.join(failed)}")
 
 
-def _arms(words: Sequence[str] | None, info: ModelInfo, workload: Any) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
+def _arms(
+    words: Sequence[str] | None, info: ModelInfo, workload: Any, dtype: str
+) -> tuple[tuple[Arm, ...], tuple[LeftOut, ...]]:
     """The arms in order, planned once so that whatever is wrong is said before anything is loaded."""
     from fastdiffusers.bench import installed_arms, order_arms, parse_arm, plan_arm
     from fastdiffusers.plugins import registry
@@ -165,7 +168,7 @@ def _arms(words: Sequence[str] | None, info: ModelInfo, workload: Any) -> tuple[
         found, left_out = installed_arms(registry(), info, workload.setting)
         arms = order_arms(found)
     for arm in arms:
-        plan_arm(arm, registry(), info, workload.setting)
+        plan_arm(arm, registry(), info, workload.setting, dtype)
     return arms, left_out
 
 
@@ -250,27 +253,3 @@ def _interrupted(text: str) -> Exception:
     from fastdiffusers_cli.failure import Interrupted
 
     return Interrupted(text)
-
-
-class _Bar:
-    """Which arm is running and how many rounds are done, on stderr; nothing when that is no terminal."""
-
-    def __enter__(self) -> _Bar:
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("loading", total=None)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, description=what, completed=done, total=total)

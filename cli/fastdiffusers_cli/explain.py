@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastdiffusers.counting import counted
+from fastdiffusers.weights.layout import DTYPES
 from fastdiffusers_cli.failure import USER_ERROR, say_error
 from fastdiffusers_cli.output import options_in_words, print_json, print_pairs
 
@@ -35,6 +36,7 @@ def explain(
     guidance: Annotated[float | None, typer.Option(help="Embedded guidance.  [default: the model's]")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.  [default: the model's]")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Pictures at once.  [default: 1]")] = None,
+    dtype: Annotated[str, typer.Option(help="What would be computed in; a profile is for one.")] = DTYPES[0],
     save_plan: Annotated[Path | None, typer.Option(help="Write the plan to a YAML file for `infer --plan`.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -43,7 +45,7 @@ def explain(
     Which would engage, in which order and why, what they claim, what to expect of each, and what is refused and why.
     Loads neither the model nor Paddle. The exit code is 2 when something is refused.
     """
-    from fastdiffusers.errors import InputError
+    from fastdiffusers.errors import InputError, one_of
     from fastdiffusers.models.info import describe
     from fastdiffusers.plan import Plan, Request, make_plan, parse, setting_from_dict
     from fastdiffusers.plan_file import load_plan_data, write_plan
@@ -55,6 +57,8 @@ def explain(
     words = one_accel(accel)
     if plan is not None and words is not None:
         raise InputError("--plan and --accel both name accelerators; use one of them")
+    if dtype not in DTYPES:
+        raise InputError(one_of("dtype", dtype, DTYPES))
     file = load_plan_data(plan) if plan is not None else None
     if save_plan is not None:
         if file is None and words is None:
@@ -67,9 +71,9 @@ def explain(
         _explain_each([make_plan([Request(name)], registry(), info, setting) for name in registry().accelerators], json)
         return
     if file is not None:
-        decided = Plan.from_dict(file, registry(), info, setting)
+        decided = Plan.from_dict(file, registry(), info, setting, dtype)
     else:
-        decided = make_plan(parse(words), registry(), info, setting)
+        decided = make_plan(parse(words), registry(), info, setting, dtype)
     if json:
         print_json(as_dict(decided, info, setting))
     else:
@@ -133,6 +137,7 @@ def _print_item(item: PlanItem) -> None:
         [
             ("accelerator", f"{item.spec.name} ({item.spec.kind.value}, {item.spec.fidelity.value})"),
             ("options", options_in_words(item.options)),
+            *(("", note) for note in item.notes),
             ("claims", item.spec.claims),
             ("engages", item.prediction.engages),
             ("why", item.prediction.reason),

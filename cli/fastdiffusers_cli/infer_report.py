@@ -77,6 +77,7 @@ def print_report(job: Job, drawing: Drawing) -> None:
             [
                 ("accelerator", record["name"]),
                 ("options", options_in_words(record["options"])),
+                *(("", note) for note in record["notes"]),
                 ("requested", f"{'yes' if record['requested'] else 'no'} ({record['source']})"),
                 ("engaged", record["engaged"]),
                 ("reason", record["reason"]),

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, by steps; nothing at all when stderr is no terminal."""
+"""Progress bars on stderr, by steps or by runs; nothing at all when stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -52,3 +52,27 @@ class StepBar:
             completed = steps * (self._picture - 1) + done
             count = f"{completed}/{total} steps"
             self._bar.update(self._task, description=name, total=total, completed=completed, count=count)
+
+
+class RoundBar:
+    """Which arm is running and how many rounds are done; use it in ``with``."""
+
+    def __enter__(self) -> RoundBar:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("loading", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, completed=done, total=total)

@@ -100,11 +100,11 @@ def order_arms(arms: Iterable[Arm]) -> tuple[Arm, ...]:
     return (baseline, *(arm for arm in given if arm.label != NONE))
 
 
-def plan_arm(arm: Arm, registry: Registry, info: ModelInfo, setting: Setting) -> PlannedArm:
+def plan_arm(arm: Arm, registry: Registry, info: ModelInfo, setting: Setting, dtype: str = "float32") -> PlannedArm:
     """Plan ``arm`` for ``setting`` (with the arm's own steps); what is refused is a `PlanError` that names the arm."""
     own = setting if arm.steps is None else dataclasses.replace(setting, steps=arm.steps)
     try:
-        plan = make_plan(arm.requests, registry, info, own)
+        plan = make_plan(arm.requests, registry, info, own, dtype)
         plan.check()
     except PlanError as error:
         raise PlanError(f"arm {arm.label!r}: {error}") from error

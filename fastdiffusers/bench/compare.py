@@ -53,12 +53,13 @@ def compare(
     report then has ``partial`` true and the complete rounds.
     """
     from fastdiffusers.plugins import registry
-    from fastdiffusers.session import accelerate
+    from fastdiffusers.session import accelerate, dtype_of
 
     found = plugins or registry()
+    dtype = dtype_of(pipe)
 
     def planned(arm: Arm) -> PlannedArm:
-        return plan_arm(arm, found, pipe.info, workload.setting)
+        return plan_arm(arm, found, pipe.info, workload.setting, dtype)
 
     check_extras(pipe.info, features, replayed)
     ready = [planned(arm) for arm in order_arms(parse_arm(arm) if isinstance(arm, str) else arm for arm in arms)]
@@ -74,7 +75,6 @@ def compare(
     measurement = bench.measure(ready, planned if controls else None)
     if replayed and not measurement.interrupted:
         _replay(measurement, pipe.info, rounds, progress)
-    dtype = str(getattr(pipe, "dtype", pipe.info.dtype)).rpartition(".")[2]
     model = {"name": pipe.info.name, "family": pipe.info.family, "sha256": pipe.info.sha256, "dtype": dtype}
     data = report(measurement, machine, model, memory.method, left_out, command)
     if rounds is not None and not data["partial"]:

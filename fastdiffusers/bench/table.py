@@ -89,7 +89,8 @@ def effect_text(record: Mapping[str, Any]) -> str:
     """What an accelerator that engaged did: each different effect once, three at most."""
     effects = record.get("effects") or [record["effect"]]
     more = f"; … ({len(effects)} different)" if len(effects) > 3 else ""
-    return f"{record['name']} engaged: {'; '.join(effects[:3])}{more}"
+    notes = "".join(f"; {note}" for note in record.get("notes", ()))
+    return f"{record['name']} engaged: {'; '.join(effects[:3])}{more}{notes}"
 
 
 def seconds(value: float | None) -> str:

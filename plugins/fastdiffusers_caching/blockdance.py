@@ -16,14 +16,14 @@ from fastdiffusers.caching.indicators import Interval
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Cut
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, interval, option
 
 
 @dataclass(frozen=True)
 class BlockDanceConfig:
     """Options of ``blockdance``; N of 2 to 4 is published, and the cut at single block 28 of FLUX.1-dev."""
 
-    interval: int = option(2, "N: every how many steps one is full; 1 computes all", min=1)
+    interval: int = interval(2, "N: every how many steps one is full; 1 computes all")
     cut: int | None = option(None, "block to restart from; none: 47/57 of the way, FLUX.1's single block 28", min=1)
     sigma_from: float = option(0.9, "noise level at which skipping begins", min=0.0, max=1.0)
     sigma_to: float = option(0.1, "noise level at which it ends", min=0.0, max=1.0)

@@ -16,14 +16,16 @@ from fastdiffusers.caching.indicators import FirstBlocks
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Between
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, option, threshold
 
 
 @dataclass(frozen=True)
 class DBCacheConfig:
     """Options of ``dbcache``; the defaults are cache-dit's; faster: F1B0, warm-up 4, 4 in a row, τ 0.12, order 1."""
 
-    threshold: float = option(0.08, "change of the first blocks' residual below which the next are skipped", min=0.0)
+    threshold: float = threshold(
+        0.08, "change of the first blocks' residual below which the next are skipped", 0.01, 1.0
+    )
     first: int = option(8, "Fn: blocks that are always run before the decision", min=1)
     last: int = option(0, "Bn: blocks that are always run after it", min=0)
     warmup: int = option(8, "steps at the beginning that are always computed", min=1)

@@ -15,7 +15,7 @@ from fastdiffusers.caching.indicators import FirstBlocks
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Between
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, threshold
 
 PARA_ATTENTION = Reference(
     title="ParaAttention: Context Parallel Attention and Dynamic Caching for Diffusion Transformers",
@@ -30,7 +30,9 @@ PARA_ATTENTION = Reference(
 class FBCacheConfig:
     """Options of ``fbcache``; 0.05 to 0.12 are published for FLUX.1-dev."""
 
-    threshold: float = option(0.08, "change of the first block's residual below which the rest is skipped", min=0.0)
+    threshold: float = threshold(
+        0.08, "change of the first block's residual below which the rest is skipped", 0.01, 1.0
+    )
     force: bool = force()
 
 

@@ -15,7 +15,7 @@ from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Between
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_caching.fbcache import PARA_ATTENTION
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, option, threshold
 from fastdiffusers_caching.taylorseer import TAYLORSEER
 
 
@@ -23,7 +23,9 @@ from fastdiffusers_caching.taylorseer import TAYLORSEER
 class FirstBlockTaylorConfig:
     """Options of ``firstblock-taylor``; 0.05 is the reference's threshold on FLUX.1-dev."""
 
-    threshold: float = option(0.05, "change of the first block's residual below which the rest is forecast", min=0.0)
+    threshold: float = threshold(
+        0.05, "change of the first block's residual below which the rest is forecast", 0.01, 1.0
+    )
     order: int = option(1, "order of the forecast", min=0, max=2)
     force: bool = force()
 

@@ -19,14 +19,14 @@ from fastdiffusers.errors import PluginError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.recorder import Recorder
 from fastdiffusers_caching.magnitude import MagnitudeDrift, Magnitudes, kept_magnitudes
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, option, threshold
 
 
 @dataclass(frozen=True)
 class MagCacheConfig:
     """Options of ``magcache``; the defaults are published for FLUX.1-dev."""
 
-    threshold: float = option(0.24, "τ: accumulated drift of the magnitude up to which steps are skipped", min=0.0)
+    threshold: float = threshold(0.24, "τ: accumulated drift of the magnitude up to which steps are skipped", 0.01, 2.0)
     max_consecutive: int = option(5, "K: how many steps may be skipped in a row", min=1)
     start: float = option(0.1, "share of the steps at the beginning that are always computed", min=0.0, max=1.0)
     force: bool = force()

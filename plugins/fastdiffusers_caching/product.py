@@ -20,7 +20,7 @@ from fastdiffusers.errors import InputError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_caching.magnitude import MagnitudeDrift, kept_magnitudes
 from fastdiffusers_caching.masks import check_steps, read_schedule
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, interval, option, threshold
 from fastdiffusers_caching.polynomial import choose
 from fastdiffusers_caching.ranking import SortBlock
 from fastdiffusers_caching.spectral import spectral_filter
@@ -58,11 +58,11 @@ class ProductConfig:
     last: int | None = option(None, "fnbn: Bn, blocks always run at the end (0)", min=0)
     cut: int | None = option(None, "cut: block to restart from (47/57 of the way)", min=1)
     modules: str | None = option(None, "module: which ones (all)", choices=("all", "attention", "mlp"))
-    threshold: float | None = option(None, "of indicators that measure; the preset's by default", min=0.0)
+    threshold: float | None = threshold(None, "of indicators that measure; the preset's by default", 0.01, 3.0)
     coefficients: str | None = option(
         None, "teacache: its polynomial (auto)", choices=("auto", "flux.1-dev", "identity")
     )
-    interval: int | None = option(None, "interval: N (3); sortblock: K (5)", min=1)
+    interval: int | None = interval(None, "interval: N (3); sortblock: K (5)")
     beta: float | None = option(None, "sortblock: scale of the share computed in between (0.1)", min=0.0, max=1.0)
     mask: str | None = option(None, "static: computed steps (0/1/5/9) or a 0/1 string")
     order: int | None = option(None, "taylor, newton: number of differences (1)", min=0, max=4)
@@ -90,6 +90,8 @@ class ProductConfig:
             if self.mask is None:
                 raise InputError("indicator=static needs mask=…, such as mask=0/1/5/9")
             read_schedule(self.mask)
+        if self.threshold is None and self.indicator in THRESHOLDS:  # a plan shows, and may raise, what will be used
+            object.__setattr__(self, "threshold", THRESHOLDS[self.indicator])
 
     def value(self, name: str, default: Any) -> Any:
         """An option, or what it is when it was not given."""
@@ -132,7 +134,7 @@ class Product(Cache):
     def _indicator(self, info: ModelInfo) -> tuple[Callable[[], Indicator], str]:
         """What makes the indicators, and the fingerprint of the calibration they rest on."""
         c = self.config
-        threshold = c.value("threshold", THRESHOLDS.get(c.indicator, 0.0))
+        threshold = c.threshold or 0.0
         if c.indicator == "teacache":
             polynomial = choose(c.value("coefficients", "auto"), info, "cache:indicator=teacache")
             return lambda: ProbeChange(threshold, polynomial), polynomial.fingerprint

@@ -15,7 +15,7 @@ from fastdiffusers.caching.indicators import ProbeChange
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Stack
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, threshold
 from fastdiffusers_caching.spectral import spectral_filter
 
 
@@ -23,7 +23,7 @@ from fastdiffusers_caching.spectral import spectral_filter
 class SeaCacheConfig:
     """Options of ``seacache``; for FLUX.1-dev 0.3 (computes about half) and 0.6 (about 30 %) are published."""
 
-    threshold: float = option(0.3, "accumulated change of the filtered probe at which a step is computed", min=0.0)
+    threshold: float = threshold(0.3, "accumulated change of the filtered probe at which a step is computed", 0.02, 3.0)
     force: bool = force()
 
 

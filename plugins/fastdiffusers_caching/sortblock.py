@@ -16,7 +16,7 @@ from fastdiffusers.caching.estimators import Taylor
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Blocks
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, interval, option
 from fastdiffusers_caching.ranking import SortBlock
 
 
@@ -24,7 +24,7 @@ from fastdiffusers_caching.ranking import SortBlock
 class SortBlockConfig:
     """Options of ``sortblock``; for FLUX.1-dev K of 4 to 9 and β = 0.1 are published."""
 
-    period: int = option(5, "K: every how many steps one is full; 1 computes all", min=1)
+    period: int = interval(5, "K: every how many steps one is full; 1 computes all")
     beta: float = option(0.1, "β: scale of the share of blocks that are computed in between", min=0.0, max=1.0)
     sigma_from: float = option(0.9, "noise level at which skipping begins", min=0.0, max=1.0)
     sigma_to: float = option(0.05, "noise level at which it ends", min=0.0, max=1.0)

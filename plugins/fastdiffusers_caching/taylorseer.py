@@ -17,7 +17,7 @@ from fastdiffusers.caching.indicators import Interval
 from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Modules, Stack
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers_caching.options import force, option
+from fastdiffusers_caching.options import force, interval, option
 
 TAYLORSEER = Reference(
     title="From Reusing to Forecasting: Accelerating Diffusion Models with TaylorSeers",
@@ -32,7 +32,7 @@ TAYLORSEER = Reference(
 class TaylorSeerConfig:
     """Options of ``taylorseer``; for FLUX.1-dev N of 3 to 6 and orders 1 and 2 are published."""
 
-    interval: int = option(3, "N: every how many steps one is computed; 1 computes all", min=1)
+    interval: int = interval(3, "N: every how many steps one is computed; 1 computes all")
     order: int = option(1, "order of the forecast; 0 reuses (FORA)", min=0, max=4)
     mode: str = option(
         "lite",

@@ -19,7 +19,7 @@ from fastdiffusers.caching.preset import preset
 from fastdiffusers.caching.scopes import Blocks, Stack
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_caching.calm import Calm
-from fastdiffusers_caching.options import coefficients, force, option
+from fastdiffusers_caching.options import coefficients, force, option, threshold
 from fastdiffusers_caching.polynomial import choose
 from fastdiffusers_caching.taylorseer import TAYLORSEER
 from fastdiffusers_caching.teacache import TEACACHE
@@ -29,7 +29,9 @@ from fastdiffusers_caching.teacache import TEACACHE
 class TeaBlockCacheConfig:
     """Options of ``teablockcache``; 0.9 is the reference's threshold on FLUX.1-dev, its documents have 1 to 3."""
 
-    threshold: float = option(0.9, "accumulated predicted change at which a block is computed; 0 computes all", min=0.0)
+    threshold: float = threshold(
+        0.9, "accumulated predicted change at which a block is computed; 0 computes all", 0.05, 5.0
+    )
     coefficients: str = coefficients()
     first: int = option(3, "number of the first block, in each list, that may be skipped", min=0)
     sigma_from: float = option(0.9, "noise level at which skipping begins", min=0.0, max=1.0)

@@ -10,13 +10,22 @@ from typing import Any
 
 from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Kind, Prediction, Setting
 from fastdiffusers.hookspecs import hookimpl
+from fastdiffusers.tunable import Tunable
 
 
 @dataclass(frozen=True)
 class HasteConfig:
     """How much is left out, and from when on."""
 
-    skip: float = field(default=0.25, metadata={"help": "fraction of the single blocks left out", "min": 0, "max": 1})
+    skip: float = field(
+        default=0.25,
+        metadata={
+            "help": "fraction of the single blocks left out",
+            "min": 0,
+            "max": 1,
+            "tunable": Tunable(0.05, 1.0, log=False),  # what `fastdiff tune --accel haste` may choose from
+        },
+    )
     start: float = field(default=0.5, metadata={"help": "part of the steps that stays complete", "min": 0, "max": 1})
 
 
