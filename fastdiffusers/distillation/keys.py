@@ -150,6 +150,12 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
                 f"solver_steps {self.solver_steps} is no multiple of phases {self.phases}, so the phases' edges would "
                 "not lie on the grid"
             )
+        if self.compat == "reference" and (self.dmd_critic or self.dmd_on != "phase"):
+            raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
+        if "kd" in self.terms and self.caption_drop:
+            raise InputError(
+                f"caption_drop={self.caption_drop:g} hides what the term kd's trajectories were drawn for; set it to 0"
+            )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
         if self.target_ema and ("consistency" not in self.terms or self.train != "lora"):
