@@ -124,7 +124,7 @@ class DistillTask(Task):
         count = len(examples.latents)
         grid = self.grid(examples.size)
         late = index >= config.edge_from * config.steps
-        n = grid.draw(rng, count, config.edge_share if late else 0.0)
+        n = grid.draw(rng, count, config.edge_share if late else 0.0, config.drawn_steps)
         told = examples.guidance
         if told is None:
             told = rng.uniform(config.guidance_min, config.guidance_max, count).astype(np.float32)
