@@ -27,7 +27,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
     networks = Networks(pipe.transformer, stack_of(info.family), lora, config.seed)
     frozen = sum(int(p.size) for p in networks.teacher.parameters() if p.stop_gradient)
-    terms = [term_class(name)(config, networks) for name in config.terms]
+    terms = [term_class(name, config.compat)(config, networks) for name in config.terms]
     groups = {STUDENT: networks.parameters[STUDENT]}
     groups.update({group.name: group.parameters for term in terms for group in term.groups()})
     trained = {name: sum(int(p.size) for p in parameters.values()) for name, parameters in groups.items()}

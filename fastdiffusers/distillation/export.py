@@ -29,7 +29,7 @@ def export_student(task: DistillTask, folder: Path, figures: Mapping[str, Any]) 
     check_merged(task, layers)
     info = task.pipe.info
     alpha = float(config.rank if config.alpha is None else config.alpha)
-    fixed = not config.student_guidance
+    fixed = not (config.student_guidance and task.networks.has_guidance)
     middle = (config.guidance_min + config.guidance_max) / 2
     card = AdapterCard(
         method=config.method or "+".join(config.terms),

@@ -56,11 +56,18 @@ class PhaseGrid:
         """Index of the edge where the phase of level ``n`` ends."""
         return self.start(n) + self.hop
 
-    def draw(self, rng: np.random.Generator, count: int, edge_share: float = 0.0) -> np.ndarray:
-        """Indices of starting levels, ``[count]`` in 0 … N − 1, uniform; a share of them is moved to an edge."""
+    def visited(self, drawn_steps: int) -> np.ndarray:
+        """Indices of the levels at which a picture of ``drawn_steps`` steps meets the student; the edges for M."""
+        return np.arange(drawn_steps) * self.steps // drawn_steps
+
+    def draw(
+        self, rng: np.random.Generator, count: int, edge_share: float = 0.0, drawn_steps: int | None = None
+    ) -> np.ndarray:
+        """Indices of starting levels, ``[count]`` in 0 … N − 1, uniform; a share of them moved to those `visited`."""
         n = rng.integers(self.steps, size=count)
         moved = rng.random(count) < edge_share
-        return np.where(moved, rng.integers(self.phases, size=count) * self.hop, n)
+        stops = self.visited(drawn_steps or self.phases)
+        return np.where(moved, stops[rng.integers(len(stops), size=count)], n)
 
 
 def flow_grid(scheduler: object, tokens: int, steps: int, phases: int) -> PhaseGrid:

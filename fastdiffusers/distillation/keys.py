@@ -63,7 +63,9 @@ class DistillKeys(TrainerConfig):
     sampler: str = key("euler", "how it goes on between them: euler, or lcm (to x̂₀ and back)", choices=SAMPLERS)
     loss: str = key("huber", "distance between prediction and target", choices=LOSSES)
     huber_c: float = key(1e-3, "c of the pseudo-Huber distance", min=0.0)
-    edge_share: float = key(0.5, "share of examples that are moved to an edge, late in the training", min=0.0, max=1.0)
+    edge_share: float = key(
+        0.5, "share of examples moved to the levels that drawing visits, late in the training", min=0.0, max=1.0
+    )
     edge_from: float = key(0.5, "share of the steps after which they are", min=0.0, max=1.0)
 
     opponent_turns: int = key(1, "turns of the opponents (discriminator, critic) before each of the student", min=1)
@@ -149,6 +151,14 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError(
                 f"solver_steps {self.solver_steps} is no multiple of phases {self.phases}, so the phases' edges would "
                 "not lie on the grid"
+            )
+        if self.compat == "reference" and (self.dmd_critic or self.dmd_on != "phase"):
+            raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
+        if self.lr == 0 and ("adversarial" in self.terms or self.dmd_critic):
+            raise InputError("lr=0 trains no student, and its opponents' rates are relative to it; valid is above 0")
+        if "kd" in self.terms and self.caption_drop:
+            raise InputError(
+                f"caption_drop={self.caption_drop:g} hides what the term kd's trajectories were drawn for; set it to 0"
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")

@@ -94,9 +94,10 @@ class Networks:
             self.bank = LoraBank(transformer, targets)
             self.student = transformer
             self.add_adapter(STUDENT, rank, alpha, seed)
+        self._blocks: Recomputing | None = None
         if recompute:
-            self.student.block_loop = RecomputingLoop(stack, self)
-            self.teacher.block_loop = self.student.block_loop
+            self._blocks = Recomputing(self)
+            self.student.block_loop = self.teacher.block_loop = RecomputingLoop(stack, self._blocks)
         # said by Paddle itself whenever a constant is made while a graph is recorded
         warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface", category=UserWarning)
 
@@ -129,7 +130,7 @@ class Networks:
         self, x: paddle.Tensor, level: paddle.Tensor, conditions: Conditions, blocks: tuple[int, ...]
     ) -> list[paddle.Tensor]:
         """The teacher's image tokens ``[B, S, C]`` after each of ``blocks`` (numbers of blocks run, rising)."""
-        make = lambda network: _Features(network, self.stack, blocks)  # noqa: E731
+        make = lambda network: _Features(network, self.stack, blocks, self._blocks)  # noqa: E731
         return self._run((TEACHER, blocks), make, TEACHER, (x, level, *conditions.tensors()))
 
     @property
@@ -169,31 +170,26 @@ class Networks:
         return frozenset(self.parameters) - full
 
 
-class RecomputingLoop:
-    """Runs the blocks and forgets their activations; the backward pass runs them again, in the role of then."""
+class Recomputing:
+    """Runs blocks and forgets their activations; the backward pass runs them again, in the role of then."""
 
-    def __init__(self, stack: BlockStack, networks: Networks) -> None:
-        self.stack, self.networks = stack, networks
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
 
-    def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
+    def run(self, walk: Walk, stop: int) -> None:
+        """`Walk.run`; the plain one where no gradient will flow."""
         from paddle.distributed.fleet.utils import recompute
 
-        if paddle.is_grad_enabled() and image.stop_gradient:
-            image = image.detach()
-            image.stop_gradient = False  # else Paddle takes the first blocks for constants, adapters and all
-        walk = Walk(self.stack, model, image, text, conditions)
+        if not paddle.is_grad_enabled() or walk.streams[0].stop_gradient:
+            walk.run(stop)
+            return
         role = self.networks.bank.active if self.networks.bank is not None else None
-        for index, (group, block) in enumerate(walk.blocks):
-            if not paddle.is_grad_enabled():
-                walk.run(index + 1)
-                continue
-
+        for index, (group, block) in enumerate(walk.blocks[walk.at : stop], walk.at):
             streams = walk.take(group.form)
             # all that gradients flow through has to be an argument, for Paddle cuts the graph there
-            streams = recompute(self._again(group, block, len(streams), role), *streams, *conditions)
+            streams = recompute(self._again(group, block, len(streams), role), *streams, *walk.conditions)
             streams = streams if isinstance(streams, tuple) else (streams,)
             walk.jump(index + 1, walk.seen_as(streams, group.form, walk.form_at(index + 1)))
-        return walk.image()
 
     def _again(self, group: Any, block: Any, count: int, role: str | None) -> Callable[..., Any]:
         """Runs ``block`` on its first ``count`` arguments, the others being its conditions, in the role of now."""
@@ -203,6 +199,21 @@ class RecomputingLoop:
                 return group.run(block, arguments[:count], arguments[count:])
 
         return run
+
+
+class RecomputingLoop:
+    """A transformer's loop over its blocks, through `Recomputing`."""
+
+    def __init__(self, stack: BlockStack, blocks: Recomputing) -> None:
+        self.stack, self.blocks = stack, blocks
+
+    def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
+        if paddle.is_grad_enabled() and image.stop_gradient:
+            image = image.detach()
+            image.stop_gradient = False  # else Paddle takes the first blocks for constants, adapters and all
+        walk = Walk(self.stack, model, image, text, conditions)
+        self.blocks.run(walk, len(walk.blocks))
+        return walk.image()
 
 
 def _wide(found: Any) -> Any:
@@ -222,28 +233,24 @@ class _Velocity(nn.Layer):
 
 
 class _Features(nn.Layer):
-    def __init__(self, network: Any, stack: BlockStack, blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, network: Any, stack: BlockStack, blocks: tuple[int, ...], recomputing: Recomputing | None
+    ) -> None:
         super().__init__()
         self.network = network
-        self.stack, self.blocks = stack, blocks
+        self.stack, self.blocks, self.recomputing = stack, blocks, recomputing
 
     def forward(self, x, level, text, pooled, guidance, cos, sin):
         network = self.network
         image = network.x_embedder(x)
         told = None if guidance is None else guidance * 1000
         temb = network.time_text_embed(level * 1000, told, pooled)
-        return walk_features(
-            self.stack, network, image, network.context_embedder(text), (temb, (cos, sin)), self.blocks
-        )
-
-
-def walk_features(
-    stack: BlockStack, network: Any, image: Any, text: Any, conditions: tuple[Any, ...], blocks: tuple[int, ...]
-) -> list[Any]:
-    """Image tokens after each of ``blocks``."""
-    walk = Walk(stack, network, image, text, conditions)
-    found = []
-    for stop in blocks:
-        walk.run(stop)
-        found.append(walk.image())
-    return found
+        walk = Walk(self.stack, network, image, network.context_embedder(text), (temb, (cos, sin)))
+        found = []
+        for stop in self.blocks:
+            if self.recomputing is None:
+                walk.run(stop)
+            else:
+                self.recomputing.run(walk, stop)
+            found.append(walk.image())
+        return found

@@ -78,6 +78,17 @@ class FlowMatching(Process):
         return (y - x) / wide(end - level, x)
 
 
+class LinearRenoising(FlowMatching):
+    """A flow whose re-noising adds fresh noise in proportion to the way up: x_b = [(1 − b)·x_a + (b − a)·z]/(1 − a).
+
+    For comparisons only. The noise in x_a and z are independent, so their variances add, not their deviations: the
+    level is short of b, at a = 0.3 and b = 0.6 by 0.6² − (0.4/0.7·0.3)² − (0.3/0.7)² = 0.147 of 0.36.
+    """
+
+    def renoise(self, x: Tensor, level: Tensor, higher: Tensor, noise: Tensor) -> Tensor:
+        return (wide(1.0 - higher, x) * x + wide(higher - level, x) * noise) / wide(1.0 - level, x)
+
+
 class VariancePreserving(Process):
     """x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, the network predicts ε (Ho et al. 2020; SD1.5, SDXL).
 
@@ -116,6 +127,11 @@ class VariancePreserving(Process):
 def scaled_linear(count: int = 1000, first: float = 0.00085, last: float = 0.012) -> np.ndarray:
     """Stable Diffusion's β_t: linear in √β."""
     return np.linspace(first**0.5, last**0.5, count) ** 2
+
+
+def flow_process(compat: str) -> FlowMatching:
+    """The flow of a recipe: exact, or with the first implementation's re-noising for ``compat: reference``."""
+    return LinearRenoising() if compat == "reference" else FlowMatching()
 
 
 def wide(level: Tensor, like: Tensor) -> Tensor:

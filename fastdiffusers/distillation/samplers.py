@@ -28,6 +28,7 @@ class FewSteps(FlowMatchEulerDiscreteScheduler):
     def __init__(self, inner: FlowMatchEulerDiscreteScheduler, steps: int, sampler: str = EULER) -> None:
         super().__init__(inner.config)
         self.steps, self.sampler = steps, sampler
+        self._keys: list[int] = []  # of the pictures that are being drawn
 
     def set_image_timesteps(
         self,
@@ -36,27 +37,32 @@ class FewSteps(FlowMatchEulerDiscreteScheduler):
         sigmas: Sequence[float] | np.ndarray | None = None,
     ) -> None:
         super().set_image_timesteps(image_seq_len, self.steps if sigmas is None else None, sigmas)
+        self._keys = []
 
     def step(self, model_output: Any, i: int, sample: Any) -> Any:
         if self.sampler == EULER:
             return super().step(model_output, i, sample)
         x, v = sample.astype("float32"), model_output.astype("float32")
+        self._keys = self._keys or picture_keys(x.numpy())
         clean = x - v * float(self.sigmas[i])
         level = float(self.sigmas[i + 1])
         if level == 0:
             return clean.astype(sample.dtype)
         import paddle
 
-        return (clean * (1 - level) + paddle.to_tensor(fresh_noise(x.numpy())) * level).astype(sample.dtype)
+        noise = paddle.to_tensor(fresh_noise(self._keys, i, x.shape[1:]))
+        return (clean * (1 - level) + noise * level).astype(sample.dtype)
 
 
-def fresh_noise(sample: np.ndarray) -> np.ndarray:
-    """Noise like ``sample``, float32, that depends on nothing but each picture's own latents.
+def picture_keys(start: np.ndarray) -> list[int]:
+    """A number for each picture ``[B, …]``, float32, by the latents that it starts from and nothing else.
 
-    So a picture is the same whatever is drawn beside it, and the same again for the same seed.
+    Those are the same bits whatever is drawn beside it; what networks make of them is not, in the last digit.
     """
-    parts = []
-    for picture in np.ascontiguousarray(sample, dtype=np.float32):
-        rng = np.random.Generator(np.random.Philox(key=zlib.crc32(picture.tobytes())))
-        parts.append(rng.standard_normal(picture.shape, dtype=np.float32))
+    return [zlib.crc32(picture.tobytes()) for picture in np.ascontiguousarray(start, dtype=np.float32)]
+
+
+def fresh_noise(keys: Sequence[int], step: int, shape: Sequence[int]) -> np.ndarray:
+    """Noise for each of ``keys`` in one step: float32 ``[B, …]``, the same again for the same start and step."""
+    parts = [np.random.default_rng([key, step]).standard_normal(tuple(shape), dtype=np.float32) for key in keys]
     return np.stack(parts)

@@ -17,7 +17,7 @@ from fastdiffusers.distillation.health import Blindness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Networks
 from fastdiffusers.distillation.precision import mixed_precision
-from fastdiffusers.distillation.process import FlowMatching
+from fastdiffusers.distillation.process import flow_process
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
@@ -54,8 +54,8 @@ class DistillTask(Task):
             self._start_target(*lora or ())
         self._notices: list[str] = []
         self._blind = Blindness()
-        self.process = FlowMatching()
-        self.terms: list[Term] = [term_class(name)(config, self.networks) for name in config.terms]
+        self.process = flow_process(config.compat)
+        self.terms: list[Term] = [term_class(name, config.compat)(config, self.networks) for name in config.terms]
         self.opponents = [term for term in self.terms if term.groups()]
         student = ParameterGroup(STUDENT, self.networks.parameters[STUDENT])
         self._grids: dict[tuple[int, int], PhaseGrid] = {}
@@ -124,7 +124,7 @@ class DistillTask(Task):
         count = len(examples.latents)
         grid = self.grid(examples.size)
         late = index >= config.edge_from * config.steps
-        n = grid.draw(rng, count, config.edge_share if late else 0.0)
+        n = grid.draw(rng, count, config.edge_share if late else 0.0, config.drawn_steps)
         told = examples.guidance
         if told is None:
             told = rng.uniform(config.guidance_min, config.guidance_max, count).astype(np.float32)

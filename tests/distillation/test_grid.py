@@ -62,6 +62,16 @@ def test_levels_are_drawn_uniformly_and_the_share_of_edges_is_moved():
     assert set(grid.draw(rng, 1000, 1.0)) == {0, 6, 12, 18}
 
 
+def test_a_student_that_is_drawn_in_more_steps_than_phases_is_moved_to_those():
+    """LCM: one phase, four steps, at the levels of four-step inference."""
+    grid = flow_grid(SHIFTED, 64, 24, 1)
+    found = grid.draw(np.random.default_rng(0), 1000, 1.0, 4)
+    assert set(found) == {0, 6, 12, 18}
+    np.testing.assert_allclose(grid.levels[grid.visited(4)], scheduler_levels(SHIFTED, 64, 4)[:-1], atol=2e-7)
+    assert set(grid.draw(np.random.default_rng(0), 100, 1.0)) == {0}
+    assert grid.visited(5).tolist() == [0, 4, 9, 14, 19]  # the next level above where none fits
+
+
 def test_the_draw_depends_on_its_generator_alone():
     grid = flow_grid(SHIFTED, 64, 24, 4)
     a, b = (grid.draw(np.random.default_rng(3), 50, 0.3) for _ in range(2))

@@ -80,6 +80,22 @@ def test_features_are_the_teachers_tokens_after_the_named_blocks(pair):
         np.testing.assert_allclose(feature.numpy(), seen[block].numpy()[:, told.text.shape[1] :], atol=1e-6)
 
 
+def test_features_with_recomputed_activations_are_the_same():
+    found = []
+    for recompute in (False, True):
+        networks = roles(recompute=recompute)
+        x, level, told = inputs(networks)
+        constant = networks.features(x, level, told, BLOCKS)
+        x.stop_gradient = False
+        features = networks.features(x, level, told, BLOCKS)
+        assert all(f.stop_gradient for f in constant) and not any(f.stop_gradient for f in features)
+        paddle.add_n([(f * f).mean() for f in features]).backward()
+        found.append([*(f.numpy() for f in (*constant, *features)), x.grad.numpy()])
+    for plain, again in zip(*found, strict=True):
+        np.testing.assert_allclose(again, plain, rtol=1e-6, atol=1e-7)
+    assert np.abs(found[0][-1]).max() > 0
+
+
 def test_a_graph_first_recorded_without_gradients_poisons_none():
     """Paddle records a graph once: under `no_grad` without its backward part, which it then never has."""
     networks = roles(layers=1, single_layers=1, compile=True)

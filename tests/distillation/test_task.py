@@ -182,6 +182,11 @@ def test_edges_are_drawn_more_often_late(make):
     assert set(late) <= {0, 3} and not set(early) <= {0, 3}
 
 
+def test_a_student_of_one_phase_is_moved_to_the_levels_it_is_drawn_at(make):
+    task, _ = make(edge_share=1.0, edge_from=0.0, phases=1, student_steps=3, sampler="lcm")
+    assert set(np.concatenate([scene_of(task, index).n for index in range(10)])) == {0, 2, 4}
+
+
 def test_the_averaged_student_follows_the_student_alone(make):
     task, groups = make(target_ema=0.75, terms=("consistency", "adversarial"))
     target, student = task.networks.parameters[TARGET], task.networks.parameters[STUDENT]

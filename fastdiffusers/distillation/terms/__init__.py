@@ -21,12 +21,19 @@ TERMS = {
     "reflow": "fastdiffusers.distillation.terms.reflow:Reflow",
     "kd": "fastdiffusers.distillation.terms.kd:Regression",
 }
+REFERENCE = {
+    "adversarial": "fastdiffusers.distillation.terms.reference:ReferenceAdversarial",
+    "dmd": "fastdiffusers.distillation.terms.reference:ReferenceDistributionMatching",
+    "reflow": "fastdiffusers.distillation.terms.reference:ReferenceReflow",
+}
+"""What takes their places with ``compat: reference``."""
 
 
-def term_class(name: str) -> type[Term]:
-    """A term by its name, or a stranger's as ``"module:Class"``."""
+def term_class(name: str, compat: str = "none") -> type[Term]:
+    """A term by its name, or a stranger's as ``"module:Class"``; ``compat`` is the recipe's."""
     from fastdiffusers.distillation.terms.term import Term
 
     if name not in TERMS and ":" not in name:
         raise InputError(one_of("term", name, TERMS) + ", or module:Class")
-    return load_target(TERMS.get(name, name), Term, f"term {name!r}")
+    known = {**TERMS, **REFERENCE} if compat == "reference" else TERMS
+    return load_target(known.get(name, name), Term, f"term {name!r}")

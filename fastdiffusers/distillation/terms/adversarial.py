@@ -51,20 +51,29 @@ class Adversarial(Term):
         return [ParameterGroup(HEADS, parameters, lr_scale=scale, beta1=config.adversarial_beta1, averaged=False)]
 
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
-        level = scene.between(scene.end, scene.start)
+        level = self.level(scene)
         fake = scene.process.renoise(scene.landing, scene.end, level, scene.normal())
         return -self._mean(self._logits(scene, fake, level)), {}
 
     def opponent_loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
-        process = scene.process
-        level, noise = scene.between(scene.end, scene.start), scene.normal()
+        level = self.level(scene)
         with paddle.no_grad():
-            fake = process.renoise(scene.landing, scene.end, level, noise)
-            real = process.renoise(process.add_noise(scene.clean, scene.noise, scene.end), scene.end, level, noise)
+            real, fake = self.pair(scene, level)
         told_real, told_fake = self._logits(scene, real, level), self._logits(scene, fake, level)
         loss = self._mean([F.relu(1 - told) for told in told_real]) + self._mean([F.relu(1 + t) for t in told_fake])
         right = [(told > 0).astype("float32") for told in told_real] + [(t < 0).astype("float32") for t in told_fake]
         return loss, {"d_loss": float(loss.item()), "d_accuracy": float(self._mean(right).item())}
+
+    def level(self, scene: Scene) -> paddle.Tensor:
+        """Where the two are compared."""
+        return scene.between(scene.end, scene.start)
+
+    def pair(self, scene: Scene, level: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Real and fake at ``level``."""
+        process, noise = scene.process, scene.normal()
+        data = process.add_noise(scene.clean, scene.noise, scene.end)
+        real, fake = (process.renoise(x, scene.end, level, noise) for x in (data, scene.landing))
+        return real, fake
 
     def _logits(self, scene: Scene, x: paddle.Tensor, level: paddle.Tensor) -> list[paddle.Tensor]:
         features = self.networks.features(x, level, scene.teacher, self.blocks)

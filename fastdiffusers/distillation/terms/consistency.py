@@ -25,17 +25,20 @@ class Consistency(Term):
 
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
         config, process = self.config, scene.process
-        with paddle.no_grad():
-            nearer = process.step(scene.x, scene.by_teacher(scene.x, scene.sigma), scene.sigma, scene.following)
-            # at the phase's end the jump is the identity, whatever is predicted there
-            goal = process.step(nearer, self._target(scene, nearer), scene.following, scene.end)
+        goal = phase_target(scene)
         if config.form == "x":
             return distance(config.loss, scene.landing, goal, config.huber_c), {}
         with paddle.no_grad():
             target = process.prediction_between(scene.x, scene.sigma, goal, scene.end)
         return distance(config.loss, scene.prediction, target, config.huber_c), {}
 
-    def _target(self, scene: Scene, nearer: paddle.Tensor) -> paddle.Tensor:
-        """θ⁻'s prediction: the averaged student's, where there is one."""
-        role = TARGET if TARGET in self.networks.parameters else STUDENT
-        return self.networks.predict(role, nearer, scene.following, scene.student)
+
+@paddle.no_grad()
+def phase_target(scene: Scene) -> paddle.Tensor:
+    """Where the teacher's step, and from there the jump of θ⁻ (the averaged student, where there is one), lead."""
+    process, networks = scene.process, scene.networks
+    nearer = process.step(scene.x, scene.by_teacher(scene.x, scene.sigma), scene.sigma, scene.following)
+    role = TARGET if TARGET in networks.parameters else STUDENT
+    jump = networks.predict(role, nearer, scene.following, scene.student)
+    # at the phase's end the jump is the identity, whatever is predicted there
+    return process.step(nearer, jump, scene.following, scene.end)

@@ -27,6 +27,7 @@ class DistributionMatching(Term):
     """
 
     weight_key = "dmd_weight"
+    factor = 0.5
 
     def __init__(self, config: object, networks: Networks) -> None:
         super().__init__(config, networks)
@@ -44,7 +45,7 @@ class DistributionMatching(Term):
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
         made, end = self.made(scene)
         gradient = self.gradient(scene, made.detach(), end)
-        loss = 0.5 * ((made - (made.detach() - gradient)) ** 2).mean()
+        loss = self.factor * ((made - (made.detach() - gradient)) ** 2).mean()
         return loss, {"dmd_gradient": float(gradient.abs().mean().item())}
 
     def made(self, scene: Scene) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -58,29 +59,33 @@ class DistributionMatching(Term):
     def gradient(self, scene: Scene, made: paddle.Tensor, end: paddle.Tensor) -> paddle.Tensor:
         """(μ_fake − μ_real) / mean|x̂₀ − μ_real|, of x̂'s shape; the mean is taken for each sample."""
         process = scene.process
-        level = self._level(scene)
+        level = self.level(scene)
         x = process.renoise(made, end, level, scene.normal())
         fake = process.clean_from(x, self.networks.predict(self.role, x, level, scene.student), level)
         real = process.clean_from(x, scene.by_teacher(x, level), level)
         clean = process.clean_from(scene.x, scene.prediction, scene.sigma)
-        scale = (clean - real).abs().mean(axis=list(range(1, made.ndim)), keepdim=True) + GUARD
-        return (fake - real) / scale
+        return (fake - real) / mean_distance(clean, real)
 
     def opponent_loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
         """The process's own loss on what the student made: a score of its pictures."""
         process = scene.process
         with paddle.no_grad():
             made, end = self.made(scene)
-            level = self._level(scene)
+            level = self.level(scene)
             x = process.renoise(made, end, level, scene.normal())
             target = process.prediction_between(x, level, made, end)
         error = self.networks.predict(CRITIC, x, level, scene.student) - target
         loss = (error * error).mean()
         return loss, {"critic_loss": float(loss.item())}
 
-    def _level(self, scene: Scene) -> paddle.Tensor:
+    def level(self, scene: Scene) -> paddle.Tensor:
         """Where the scores are compared: within the phase, or anywhere on the (shifted) way down."""
         if self.config.dmd_on == "phase":
             return scene.between(scene.end, scene.start)
         share = scene.rng.uniform(LEAST_SHARE, 1 - LEAST_SHARE, scene.count) * scene.grid.steps
         return paddle.to_tensor(np.interp(share, np.arange(scene.grid.steps + 1), scene.grid.levels).astype(np.float32))
+
+
+def mean_distance(a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
+    """mean|a − b| of each sample ``[B, 1, …]``, never quite zero."""
+    return (a - b).abs().mean(axis=list(range(1, a.ndim)), keepdim=True) + GUARD

@@ -13,14 +13,19 @@ from fastdiffusers.distillation.terms.term import Metrics, Term
 
 
 class Reflow(Term):
-    """The jump begins where the noise was added."""
+    """The jump begins where the noise was added; no gradient flows into the place that it is to come down to."""
 
     weight_key = "reflow_weight"
 
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
         process = scene.process
         landing = scene.landing.detach()
-        level = scene.between(scene.end, scene.start)
+        level, begin = self.levels(scene)
         x = process.renoise(landing, scene.end, level, scene.normal())
-        back = process.step(x, scene.by_student(x, level), level, scene.end)
+        back = process.step(x, scene.by_student(x, level), begin, scene.end)
         return distance(self.config.loss, back, landing, self.config.huber_c), {}
+
+    def levels(self, scene: Scene) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """To where the noise is added, and from where the jump goes down."""
+        level = scene.between(scene.end, scene.start)
+        return level, level
