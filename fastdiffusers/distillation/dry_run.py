@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastdiffusers.caching.stack import stack_of
@@ -28,7 +29,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     networks = Networks(pipe.transformer, stack_of(info.family), lora, config.seed)
     frozen = sum(int(p.size) for p in networks.teacher.parameters() if p.stop_gradient)
     terms = [term_class(name, config.compat)(config, networks) for name in config.terms]
-    groups = {STUDENT: networks.parameters[STUDENT]}
+    groups: dict[str, Mapping[str, Any]] = {STUDENT: networks.parameters[STUDENT]}
     groups.update({group.name: group.parameters for term in terms for group in term.groups()})
     trained = {name: sum(int(p.size) for p in parameters.values()) for name, parameters in groups.items()}
     setting = info.default_setting

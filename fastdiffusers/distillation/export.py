@@ -12,7 +12,7 @@ from fastdiffusers.distillation.adapter import WEIGHTS, AdapterCard, write_card
 from fastdiffusers.distillation.networks import STUDENT
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import config_to_dict
-from fastdiffusers.weights import save_layer
+from fastdiffusers.weights.layers import save_layer
 from fastdiffusers.weights.lora import LoraLayer, write_lora
 
 if TYPE_CHECKING:

@@ -14,3 +14,8 @@ def distance(kind: str, a: Any, b: Any, c: float) -> Any:
     if kind == "l2":
         return (delta * delta).mean()
     return ((delta * delta + c * c).sqrt() - c).mean()
+
+
+def number(value: Any) -> float:
+    """A scalar tensor as a number for the log."""
+    return float(value.item())

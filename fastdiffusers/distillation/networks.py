@@ -160,6 +160,8 @@ class Networks:
     def _mixed(self) -> Any:
         if self.amp is None:
             return nullcontext()
+        level: Any
+        dtype: Any
         level, dtype = self.amp
         return paddle.amp.auto_cast(level=level, dtype=dtype)
 

@@ -15,6 +15,7 @@ from fastdiffusers.distillation.export import export_student
 from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
 from fastdiffusers.distillation.health import Blindness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
+from fastdiffusers.distillation.losses import number
 from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Networks
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import flow_process
@@ -164,14 +165,16 @@ class DistillTask(Task):
         return np.where(gone[:, None, None], text, examples.text), np.where(gone[:, None], pooled, examples.pooled)
 
     def step(self, batch: Any, index: int) -> Step:
-        scene = self.scene(*batch, index)
+        examples, rng = batch
+        scene = self.scene(examples, rng, index)
         if self._opponents_turn(index):
             return self._opponents_step(scene)
-        losses, metrics = [], {}
+        losses: list[paddle.Tensor] = []
+        metrics: dict[str, float] = {}
         for name, term in zip(self.config.terms, self.terms, strict=True):
             loss, found = term.loss(scene)
             losses.append(term.weight * loss)
-            metrics.update({name: float(loss.item()), **found})
+            metrics.update({name: number(loss), **found})
         return Step(paddle.add_n(losses), frozenset({STUDENT}), metrics)
 
     def _opponents_turn(self, index: int) -> bool:
@@ -181,7 +184,8 @@ class DistillTask(Task):
         return (index - config.opponent_warmup) % (config.opponent_turns + 1) < config.opponent_turns
 
     def _opponents_step(self, scene: Scene) -> Step:
-        losses, metrics = [], {}
+        losses: list[paddle.Tensor] = []
+        metrics: dict[str, float] = {}
         for term in self.opponents:
             loss, found = term.opponent_loss(scene)
             losses.append(loss)

@@ -17,7 +17,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"{model['name']} ({model['sha256'][:12]}), N = {report['n']}, {report['different_captions']} different "
         f"captions, guidance {report['guidance']:g}. FD: Fréchet distance on the scorer's 64 features to "
         f"{report['reference']} of the same captions and other seeds; its floor (two sets of the teacher) is "
-        f"**{report['floor']:.4f}**, excess is what lies above. PSNR and SSIM: to the teacher's picture of the same noise, first {report['paired']}. "
+        f"**{report['floor']:.4f}**, excess is what lies above. PSNR and SSIM: to the "
+        f"teacher's picture of the same noise, first {report['paired']}. "
         "Diversity: distance between 16 seeds of a caption, relative to the teacher's.",
         "",
         "| " + " | ".join(COLUMNS) + " |",

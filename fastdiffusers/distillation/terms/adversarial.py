@@ -10,6 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from fastdiffusers.distillation.losses import number
 from fastdiffusers.distillation.networks import Networks
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms.term import Metrics, Term
@@ -62,7 +63,7 @@ class Adversarial(Term):
         told_real, told_fake = self._logits(scene, real, level), self._logits(scene, fake, level)
         loss = self._mean([F.relu(1 - told) for told in told_real]) + self._mean([F.relu(1 + t) for t in told_fake])
         right = [(told > 0).astype("float32") for told in told_real] + [(t < 0).astype("float32") for t in told_fake]
-        return loss, {"d_loss": float(loss.item()), "d_accuracy": float(self._mean(right).item())}
+        return loss, {"d_loss": number(loss), "d_accuracy": number(self._mean(right))}
 
     def level(self, scene: Scene) -> paddle.Tensor:
         """Where the two are compared."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from fastdiffusers.distillation.losses import number
 from fastdiffusers.distillation.networks import CRITIC, STUDENT, Networks
 from fastdiffusers.distillation.scene import LEAST_SHARE, Scene
 from fastdiffusers.distillation.terms.term import Metrics, Term
@@ -46,7 +47,7 @@ class DistributionMatching(Term):
         made, end = self.made(scene)
         gradient = self.gradient(scene, made.detach(), end)
         loss = self.factor * ((made - (made.detach() - gradient)) ** 2).mean()
-        return loss, {"dmd_gradient": float(gradient.abs().mean().item())}
+        return loss, {"dmd_gradient": number(gradient.abs().mean())}
 
     def made(self, scene: Scene) -> tuple[paddle.Tensor, paddle.Tensor]:
         """What the student made, x̂, and the level it is at."""
@@ -76,7 +77,7 @@ class DistributionMatching(Term):
             target = process.prediction_between(x, level, made, end)
         error = self.networks.predict(CRITIC, x, level, scene.student) - target
         loss = (error * error).mean()
-        return loss, {"critic_loss": float(loss.item())}
+        return loss, {"critic_loss": number(loss)}
 
     def level(self, scene: Scene) -> paddle.Tensor:
         """Where the scores are compared: within the phase, or anywhere on the (shifted) way down."""
