@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # read when the package is imported
 
 import cache_dit
+import numpy as np
 import torch
 from diffusers import FluxPipeline
 from diffusers.hooks import (
@@ -42,10 +43,22 @@ class Arm:
 
     @property
     def setting(self) -> str:
-        """The options in words."""
-        return ", ".join(f"{key}={value}" for key, value in self.options.items())
+        """The options in words; cache-dit's in its own shorthand."""
+        if "Fn_compute_blocks" not in self.options:
+            return ", ".join(f"{key}={value}" for key, value in self.options.items())
+        return " ".join(
+            f"{letter}{self.options[key]}" for letter, key in SHORTHAND.items() if self.options.get(key, -1) >= 0
+        )
 
 
+SHORTHAND = {
+    "F": "Fn_compute_blocks",
+    "B": "Bn_compute_blocks",
+    "W": "max_warmup_steps",
+    "MC": "max_continuous_cached_steps",
+    "R": "residual_diff_threshold",
+    "O": "taylorseer_order",
+}
 FBC, TAYLOR, TAYLOR_LITE, MAG, SEA, PAB = (
     f"diffusers {name}" for name in ("FirstBlockCache", "TaylorSeer", "TaylorSeer lite", "MagCache", "SeaCache", "PAB")
 )
@@ -88,7 +101,7 @@ def load() -> FluxPipeline:
 
 
 def draw(pipe: FluxPipeline, prompt: str, seed: int, steps: int, guidance: float = 3.5, output: str = "latent") -> Any:
-    """Packed latents of one picture from the noise that fastdiffusers draws for the seed."""
+    """One picture, or its packed latents, from the noise that fastdiffusers draws for the seed."""
     side = pipe.vae.config.sample_size
     with torch.inference_mode():
         return pipe(
@@ -104,12 +117,12 @@ def draw(pipe: FluxPipeline, prompt: str, seed: int, steps: int, guidance: float
 
 
 def decode(pipe: FluxPipeline, latents: torch.Tensor) -> Any:
-    """The picture [H, W, 3], floats in [0, 1]."""
+    """The picture [H, W, 3], uint8 as it would be saved."""
     side = pipe.vae.config.sample_size
     with torch.inference_mode():
         unpacked = pipe._unpack_latents(latents, side, side, pipe.vae_scale_factor)
         picture = pipe.vae.decode(unpacked / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor).sample
-    return pipe.image_processor.postprocess(picture, output_type="np")[0]
+    return np.asarray(pipe.image_processor.postprocess(picture, output_type="pil")[0])
 
 
 def by_cache_dit(arm: Arm | None) -> bool:

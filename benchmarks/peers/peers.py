@@ -51,14 +51,18 @@ class Results:
             self.content = {}  # figures of other pictures
         self.content = {**about, "machine": self.content.get("machine"), "points": self.content.get("points", [])}
 
-    def point(self, arm: Arm, steps: int) -> Point:
-        """The arm's point, a new one if there is none."""
+    def get(self, arm: Arm, steps: int) -> Point:
+        """The arm's figures, empty if there are none."""
         own = {"name": arm.name, "setting": arm.setting, "steps": steps}
-        for point in self.content["points"]:
-            if own.items() <= point.items():
-                return point
-        self.content["points"].append(own)
-        return own
+        return next((point for point in self.content["points"] if own.items() <= point.items()), own)
+
+    def put(self, arm: Arm, steps: int, **figures: Any) -> None:
+        """Add figures to the arm's."""
+        point = self.get(arm, steps)
+        if point not in self.content["points"]:
+            self.content["points"].append(point)
+        point.update(figures)
+        print(f"{steps} steps, {arm.name}, {arm.setting}: {figures}", flush=True)
 
     def save(self) -> None:
         with atomic_write(self.path) as temporary:
@@ -67,7 +71,7 @@ class Results:
 
 def measure_quality(pipes: dict[bool, Any], prompts: list[str], steps: int, results: Results) -> None:
     """Every arm's pictures against the uncached ones, which are drawn once."""
-    todo = [arm for arm in ARMS if results.point(arm, steps).get("n", 0) < len(prompts)]
+    todo = [arm for arm in ARMS if results.get(arm, steps).get("n", 0) < len(prompts)]
     if not todo:
         return
     plain = [draw(pipes[False], prompt, seed, steps, GUIDANCE) for seed, prompt in enumerate(prompts)]
@@ -86,7 +90,9 @@ def measure_quality(pipes: dict[bool, Any], prompts: list[str], steps: int, resu
             distances.append(rel_l1(latents.numpy(), plain[seed].numpy()))
             computed.append(work.computed())
         finite = [ratio for ratio in ratios if ratio != float("inf")]
-        results.point(arm, steps).update(
+        results.put(
+            arm,
+            steps,
             psnr=mean(finite),
             ssim=mean(alike),
             rel_l1=mean(distances),
@@ -96,7 +102,6 @@ def measure_quality(pipes: dict[bool, Any], prompts: list[str], steps: int, resu
             n=len(prompts),
         )
         results.save()
-        print(f"{steps} steps, {arm.name}, {arm.setting}: {results.point(arm, steps)}", flush=True)
 
 
 def measure_speed(pipe: Any, arms: list[Arm], prompts: list[str], steps: int, results: Results) -> None:
@@ -108,19 +113,20 @@ def measure_speed(pipe: Any, arms: list[Arm], prompts: list[str], steps: int, re
             index = (turn + place) % len(entries)
             with attached(pipe, entries[index], steps):
                 started = time.perf_counter()
-                draw(pipe, prompt, max(turn - 1, 0), steps, GUIDANCE, output="np")
+                draw(pipe, prompt, max(turn - 1, 0), steps, GUIDANCE, output="pil")
                 if turn:
                     seconds[index].append(time.perf_counter() - started)
     for arm, own in zip(arms, seconds[1:], strict=True):
         ratios = [plain / cached for plain, cached in zip(seconds[0], own, strict=True)]
-        results.point(arm, steps).update(
+        results.put(
+            arm,
+            steps,
             speedup=statistics.median(seconds[0]) / statistics.median(own),
             speedup_range=[min(ratios), max(ratios)],
             seconds=statistics.median(own),
             uncached_seconds=statistics.median(seconds[0]),
             rounds=len(prompts),
         )
-        print(f"{steps} steps, {arm.name}, {arm.setting}: {results.point(arm, steps)['speedup']:.2f}x", flush=True)
     results.save()
 
 

@@ -99,6 +99,7 @@ SPEC = preset(
             authors="Zehong Ma and Longhui Wei and Feng Wang and Shiliang Zhang and Qi Tian",
             year=2025,
             arxiv="2506.09045",
+            note="NeurIPS 2025",
         ),
     ),
     walks=False,

@@ -31,13 +31,13 @@ def every(interval):
     return "/".join(str(step) for step in range(STEPS) if step < 3 or (step >= 4 and (step - 4) % interval == 0))
 
 
-ATTENTION = "cache:scope=module:modules=attention:estimator=taylor:final=0"
+ATTENTION = "cache:scope=module:modules=attention:final=0"
 SAME = {
     "none": None,
     "fbc-0.1": "fbcache:threshold=0.1",
     "fbc-0.25": "fbcache:threshold=0.25",
-    "taylor-attention-2": f"{ATTENTION}:indicator=interval:interval=2:warmup=3",
-    "taylor-attention-4-order-2": f"{ATTENTION}:indicator=static:order=2:mask={every(4)}",
+    "taylor-attention-2": f"{ATTENTION}:estimator=taylor:indicator=interval:interval=2:warmup=3",
+    "taylor-attention-4-order-2": f"{ATTENTION}:estimator=taylor:order=2:indicator=static:mask={every(4)}",
     "taylor-modules-2": "taylorseer:interval=2:mode=module",
     "taylor-modules-3": f"cache:scope=module:estimator=taylor:final=0:indicator=static:mask={every(3)}",
     "taylor-last-2": "taylorseer:interval=2",
@@ -45,10 +45,13 @@ SAME = {
     "mag-0.24": "magcache:threshold=0.24:max_consecutive=5:start=0.1",
     "mag-0.06": "magcache:threshold=0.06:max_consecutive=3:start=0.2",
     "mag-long": "magcache:threshold=9:max_consecutive=2:start=0.1",
+    # multiples of 4 while 0.1 < σ < 0.8, all steps outside
+    "pab-4": f"{ATTENTION}:estimator=output:indicator=static:mask=0/1/2/3/4/5/6/7/8/12/16/20/24/27",
     "db-f1b0": "dbcache:threshold=0.12:first=1:warmup=4:max_consecutive=4",
     "db-f2b1": "dbcache:threshold=0.2:first=2:last=1:warmup=3",
     "db-f8b0": "dbcache:threshold=0.15",
     "db-f6b3-few": "dbcache:threshold=0.3:first=6:last=3:warmup=2:max_consecutive=2:max_skips=9",
+    "db-mask": "cache:scope=fnbn:estimator=residual:final=0:indicator=static:mask=0/1/2/3/6/9/13/17/22/27",
     "db-taylor-1": "dbcache:threshold=0.2:first=1:warmup=4:max_consecutive=4:order=1",
     "db-taylor-2": "dbcache:threshold=0.2:first=2:last=1:warmup=5:max_consecutive=3:order=2",
 }

@@ -19,7 +19,7 @@ from diffusers.hooks.sea_cache import _apply_sea_filter
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "benchmarks" / "peers"))
-from arms import DB, DB_TAYLOR, FBC, MAG, TAYLOR, TAYLOR_LITE, Arm, attached, db_options, draw, load  # noqa: E402
+from arms import DB, DB_TAYLOR, FBC, MAG, PAB, TAYLOR, TAYLOR_LITE, Arm, attached, db_options, draw, load  # noqa: E402
 from counting import Work  # noqa: E402
 
 STEPS = 28
@@ -37,6 +37,7 @@ ALL_MODULES = {
     ],
     "skip_predict_identifiers": [r"single_transformer_blocks\.\d+\.(attn|proj_mlp)"],
 }
+MASK = [int(step in (0, 1, 2, 3, 6, 9, 13, 17, 22, 27)) for step in range(STEPS)]
 CASES = {
     "none": None,
     "fbc-0.1": Arm(FBC, {"threshold": 0.1}),
@@ -51,10 +52,12 @@ CASES = {
     "mag-0.24": Arm(MAG, {"threshold": 0.24, "max_skip_steps": 5, "retention_ratio": 0.1}),
     "mag-0.06": Arm(MAG, {"threshold": 0.06, "max_skip_steps": 3, "retention_ratio": 0.2}),
     "mag-long": Arm(MAG, {"threshold": 9.0, "max_skip_steps": 2, "retention_ratio": 0.1}),
+    "pab-4": Arm(PAB, {"spatial_attention_block_skip_range": 4}),
     "db-f1b0": Arm(DB, db_options(1, 0, 4, 0.12, 4)),
     "db-f2b1": Arm(DB, db_options(2, 1, 3, 0.2)),
     "db-f8b0": Arm(DB, db_options(8, 0, 8, 0.15)),
     "db-f6b3-few": Arm(DB, db_options(6, 3, 2, 0.3, 2, max_cached_steps=9)),
+    "db-mask": Arm(DB, db_options(1, 0, 4, 0.1, steps_computation_mask=MASK, steps_computation_policy="static")),
     "db-taylor-1": Arm(DB_TAYLOR, db_options(1, 0, 4, 0.2, 4, taylorseer_order=1)),
     "db-taylor-2": Arm(DB_TAYLOR, db_options(2, 1, 5, 0.2, 3, taylorseer_order=2)),
     "db-taylor-early": Arm(DB_TAYLOR, db_options(1, 0, 2, 0.3, taylorseer_order=1)),
