@@ -100,19 +100,29 @@ def load() -> FluxPipeline:
     return pipe
 
 
-def draw(pipe: FluxPipeline, prompt: str, seed: int, steps: int, guidance: float = 3.5, output: str = "latent") -> Any:
-    """One picture, or its packed latents, from the noise that fastdiffusers draws for the seed."""
+def draw(
+    pipe: FluxPipeline,
+    prompt: str | list[str],
+    seed: int,
+    steps: int,
+    guidance: float = 3.5,
+    output: str = "latent",
+    **more: Any,
+) -> Any:
+    """Pictures, or their packed latents, from the noise that fastdiffusers draws for the seed (prompt i: seed + i)."""
     side = pipe.vae.config.sample_size
+    count = 1 if isinstance(prompt, str) else len(prompt)
     with torch.inference_mode():
         return pipe(
             prompt,
-            generator=torch.Generator("cpu").manual_seed(seed),
+            generator=[torch.Generator("cpu").manual_seed(seed + i) for i in range(count)],
             guidance_scale=guidance,
             height=side,
             width=side,
             num_inference_steps=steps,
             max_sequence_length=pipe.tokenizer_2.model_max_length,
             output_type=output,
+            **more,
         ).images
 
 

@@ -55,6 +55,10 @@ SAME = {
     "db-taylor-1": "dbcache:threshold=0.2:first=1:warmup=4:max_consecutive=4:order=1",
     "db-taylor-2": "dbcache:threshold=0.2:first=2:last=1:warmup=5:max_consecutive=3:order=2",
 }
+TOGETHER = {
+    "cfg": {"prompt": "a rocket", "seed": 3, "negative_prompt": "", "true_cfg_scale": 2.0},
+    "batch": {"prompt": [prompt for prompt, _ in PROMPTS], "seed": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,21 @@ def test_same_steps_and_latents_as_the_peer(pipe, name):
 @pytest.mark.parametrize("name", list(SAME))
 def test_and_for_another_prompt(pipe, name):
     check(pipe, name, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fbc-0.25", "mag-0.24", "taylor-modules-2"])
+@pytest.mark.parametrize("kind", list(TOGETHER))
+def test_the_same_with_two_guidance_branches_and_for_two_prompts_at_once(pipe, kind, name):
+    with accelerate(pipe, SAME[name]) as session:
+        latents = pipe(num_inference_steps=STEPS, output_type="latent", **TOGETHER[kind]).latents
+        stats = session.report()[0].stats
+    branches = ["cond", "uncond"][: 1 + (kind == "cfg")]
+    evaluations = GOLDEN[f"{name}.{kind}.attentions"].reshape(STEPS, len(branches))
+    assert [mark == "x" for mark in stats["pattern"]] == list(evaluations[:, 0] == BLOCKS)
+    skipped = (evaluations < BLOCKS).sum(axis=0)
+    assert [stats[branch]["skipped"] for branch in branches] == list(skipped)
+    np.testing.assert_allclose(latents, GOLDEN[f"{name}.{kind}.latents"], atol=TOLERANCE)
 
 
 def test_lite_forecasts_the_velocity_not_the_last_block(pipe, monkeypatch):

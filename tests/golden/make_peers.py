@@ -3,7 +3,7 @@
 Run where torch, diffusers, cache-dit and peft are installed: ``python tests/golden/make_peers.py``. Writes
 ``peers.npz``: for every case and prompt the final packed latents (float32) and how many blocks and attention modules
 each of the 28 steps ran (uint8); MagCache's blocks at 50 steps; the ratios that it calibrates; noise filtered by
-SeaCache.
+SeaCache; some cases with true guidance and for two prompts at once.
 """
 
 import contextlib
@@ -62,6 +62,12 @@ CASES = {
     "db-taylor-2": Arm(DB_TAYLOR, db_options(2, 1, 5, 0.2, 3, taylorseer_order=2)),
     "db-taylor-early": Arm(DB_TAYLOR, db_options(1, 0, 2, 0.3, taylorseer_order=1)),
 }
+# two guidance branches, each with a state of its own; two prompts, for which one decision is taken
+TOGETHER = {
+    "cfg": {"prompt": "a rocket", "seed": 3, "negative_prompt": "", "true_cfg_scale": 2.0},
+    "batch": {"prompt": [prompt for prompt, _ in PROMPTS], "seed": 1},
+}
+TOGETHER_CASES = ("fbc-0.25", "mag-0.24", "taylor-modules-2")
 
 
 def calibrated(pipe) -> np.ndarray:
@@ -87,6 +93,12 @@ def main() -> None:
     for sigma in (1.0, 0.7, 0.2):
         filtered = _apply_sea_filter(noise[None], sigma=sigma, power_exp=2.0)[0]
         result[f"filter.{sigma}"] = filtered.numpy()
+    for kind, arguments in TOGETHER.items():
+        for name in TOGETHER_CASES:
+            work.clear()
+            with attached(pipe, CASES[name], STEPS), work.watched():
+                result[f"{name}.{kind}.latents"] = draw(pipe, steps=STEPS, **arguments).numpy()
+            result[f"{name}.{kind}.attentions"] = np.array(work.attentions, np.uint8)
     for name, arm in CASES.items():  # cache-dit's last: the pipeline is not as before when it has been there
         for i, (prompt, seed) in enumerate(PROMPTS):
             work.clear()
