@@ -15,9 +15,9 @@ NUMBERS = ("speedup", "psnr", "ssim", "rel_l1", "computed")
 def read_peers(path: Path, steps: int) -> list[dict[str, Any]]:
     """Those of a file's points that were sampled with ``steps`` steps.
 
-    The file is a JSON list (or an object with a list of ``points``) of objects with ``name``, ``setting``, ``steps``, ``speedup`` (over their own uncached run)
-    and ``psnr``, and perhaps ``ssim``, ``rel_l1`` and ``computed`` (share of the evaluations). Anything else is an
-    `InputError`.
+    The file is a JSON list, or an object with a list called ``points``, of objects with ``name``, ``setting``,
+    ``steps``, ``speedup`` (over their own uncached run) and ``psnr``, and perhaps ``ssim``, ``rel_l1`` and ``computed``
+    (share of the evaluations). Anything else is an `InputError`.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
