@@ -15,14 +15,16 @@ NUMBERS = ("speedup", "psnr", "ssim", "rel_l1", "computed")
 def read_peers(path: Path, steps: int) -> list[dict[str, Any]]:
     """Those of a file's points that were sampled with ``steps`` steps.
 
-    The file is a JSON list of objects with ``name``, ``setting``, ``steps``, ``speedup`` (over their own uncached run)
-    and ``psnr``, and perhaps ``ssim``, ``rel_l1`` and ``computed`` (share of the evaluations). Anything else is an
-    `InputError`.
+    The file is a JSON list, or an object with a list called ``points``, of objects with ``name``, ``setting``,
+    ``steps``, ``speedup`` (over their own uncached run) and ``psnr``, and perhaps ``ssim``, ``rel_l1`` and ``computed``
+    (share of the evaluations). Anything else is an `InputError`.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the peers {str(path)!r}: {' '.join(str(error).split())}") from None
+    if isinstance(data, dict):
+        data = data.get("points")
     if not isinstance(data, list):
         raise InputError(f"the peers {str(path)!r} are no JSON list of points")
     return [_point(entry, number, path) for number, entry in enumerate(data) if _steps(entry, number, path) == steps]

@@ -19,7 +19,7 @@ class Rules:
 
     Attributes:
         warmup, final: number of steps at the beginning and at the end.
-        start, end: shares of the steps outside of which all are computed.
+        start, end: shares of the steps outside of which all are computed; ``start`` to the nearest whole step.
         sigma_from, sigma_to: noise levels, falling, outside of which all are computed.
         max_skips, max_consecutive: how often a unit may be skipped, in all and in a row; None: no limit.
     """
@@ -35,7 +35,7 @@ class Rules:
 
     def force(self, moment: Moment, skips: int, in_a_row: int) -> bool:
         """Whether the unit must be computed at ``moment``, having been skipped so often before."""
-        early = moment.step < max(self.warmup, int(self.start * moment.steps))
+        early = moment.step < max(self.warmup, int(self.start * moment.steps + 0.5))
         late = moment.step >= min(moment.steps - self.final, self.end * moment.steps)
         outside = not self.sigma_to <= moment.sigma <= self.sigma_from
         often = self.max_skips is not None and skips >= self.max_skips

@@ -54,11 +54,12 @@ SPEC = preset(
     DBCacheConfig,
     (
         Reference(
-            title="Cache-DiT: A Unified and Flexible Inference Engine with Hybrid Cache Acceleration for DiTs",
-            authors="DefTruth and others",
+            title="Cache-DiT: A PyTorch-native Inference Engine with Cache, Parallelism, Quantization and CPU Offload "
+            "for DiTs",
+            authors="DefTruth and vipshop.com and others",
             year=2025,
             url="https://github.com/vipshop/cache-dit",
-            note="DBCache",
+            note="DBCache; software without a paper, cited as its README asks",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""First Block Cache (Cheng 2024), for FLUX.
+"""First Block Cache (Cheng 2025), for FLUX.
 
 ρ_t = h⁰_t − x_t, the image residual of double block 0, which is always run. The step is skipped if δ(ρ_t, ρ_ref) < τ,
 where ρ_ref belongs to the last computed step: the residual of the remaining blocks is then added again.
@@ -18,11 +18,11 @@ from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_caching.options import force, threshold
 
 PARA_ATTENTION = Reference(
-    title="ParaAttention: Context Parallel Attention and Dynamic Caching for Diffusion Transformers",
+    title="ParaAttention: Context parallel attention that accelerates DiT model inference with dynamic caching",
     authors="Zeyi Cheng",
-    year=2024,
+    year=2025,
     url="https://github.com/chengzeyi/ParaAttention",
-    note="First Block Cache",
+    note="First Block Cache, there since January 2025; software without a paper, title from its README",
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastdiffusers.accelerator import Reference
 from fastdiffusers.caching.cache import Cache
 from fastdiffusers.caching.design import Design, Rules
 from fastdiffusers.caching.estimators import OUTPUT, Taylor
@@ -17,6 +18,7 @@ from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_caching.fbcache import PARA_ATTENTION
 from fastdiffusers_caching.options import force, option, threshold
 from fastdiffusers_caching.taylorseer import TAYLORSEER
+from fastdiffusers_caching.teablockcache import TRAINING_FREE
 
 
 @dataclass(frozen=True)
@@ -46,5 +48,15 @@ SPEC = preset(
     "run the first block; while its residual hardly changes, forecast the output of the last one",
     FirstBlockTaylor,
     FirstBlockTaylorConfig,
-    (PARA_ATTENTION, TAYLORSEER),
+    (
+        Reference(
+            title="FirstBlock-TaylorSeer",
+            authors="PaddleMIX Authors",
+            year=2025,
+            url=f"{TRAINING_FREE}/firstblock_taylorseer",
+            note="software without a paper or named authors; described in its README",
+        ),
+        PARA_ATTENTION,
+        TAYLORSEER,
+    ),
 )

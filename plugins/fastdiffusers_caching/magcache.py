@@ -1,7 +1,8 @@
 """MagCache (Ma et al. 2025, arXiv 2506.09045): skip while the calibrated magnitude of the residual has hardly moved.
 
 γ_t = mean over tokens of ‖r_t‖ / ‖r_{t−1}‖, measured once per model. A step is skipped while Σ|1 − Πγ| ≤ τ since the
-last computed one, at most K times in a row, and not in the first tenth of the steps. In effect a static schedule.
+last computed one, at most K times in a row, and not in the first tenth of the steps (3 of 28). In effect a static
+schedule.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ SPEC = preset(
             authors="Zehong Ma and Longhui Wei and Feng Wang and Shiliang Zhang and Qi Tian",
             year=2025,
             arxiv="2506.09045",
+            note="NeurIPS 2025",
         ),
     ),
     walks=False,

@@ -24,6 +24,10 @@ from fastdiffusers_caching.polynomial import choose
 from fastdiffusers_caching.taylorseer import TAYLORSEER
 from fastdiffusers_caching.teacache import TEACACHE
 
+TRAINING_FREE = (
+    "https://github.com/PaddlePaddle/PaddleMIX/tree/develop/ppdiffusers/examples/Fast-Diffusers/Training-Free"
+)
+
 
 @dataclass(frozen=True)
 class TeaBlockCacheConfig:
@@ -78,9 +82,10 @@ SPEC = preset(
     (
         Reference(
             title="TeaBlockCache",
-            authors="PaddleMIX contributors",
+            authors="PaddleMIX Authors",
             year=2025,
-            url="https://github.com/PaddlePaddle/PaddleMIX",
+            url=f"{TRAINING_FREE}/teablockcache",
+            note="software without a paper or named authors; described in its README",
         ),
         TEACACHE,
         TAYLORSEER,

@@ -86,9 +86,10 @@ def test_peers_of_the_same_number_of_steps_are_read(tmp_path):
         {"name": "a", "setting": "s", "steps": 28, "speedup": 1.5, "psnr": 30},
         {"name": "a", "setting": "s", "steps": 50, "speedup": 1.5, "psnr": 30},
     ]
-    path.write_text(json.dumps(points))
     empty = {"ssim": None, "rel_l1": None, "computed": None}
-    assert read_peers(path, 28) == [{"name": "a", "setting": "s", "speedup": 1.5, "psnr": 30.0, **empty}]
+    for content in (points, {"machine": {}, "points": points}):
+        path.write_text(json.dumps(content))
+        assert read_peers(path, 28) == [{"name": "a", "setting": "s", "speedup": 1.5, "psnr": 30.0, **empty}]
 
 
 @pytest.mark.parametrize(

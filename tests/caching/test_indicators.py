@@ -115,7 +115,9 @@ def test_magnitudes_add_up_their_drift_since_the_last_computed_step():
     [
         (Rules(), "x........."),
         (Rules(warmup=3, final=2), "xxx.....xx"),
-        (Rules(start=0.25, end=0.75), "xx......xx"),
+        # 2.5 and 2.4 steps, to the nearest; 7.5 are not over before step 8
+        (Rules(start=0.25, end=0.75), "xxx.....xx"),
+        (Rules(start=0.24), "xx........"),
         (Rules(sigma_from=0.85, sigma_to=0.25), "xx......xx"),
         (Rules(max_skips=4), "x....xxxxx"),
         (Rules(max_consecutive=2), "x..x..x..x"),
