@@ -31,6 +31,7 @@ class DistillKeys(TrainerConfig):
     rank: int = key(16, "rank r of the adapter", min=1)
     alpha: float | None = key(None, "α of the adapter, whose scale is α/r; null: r, a scale of 1")
     targets: tuple[str, ...] = key(("all",), "layers with an adapter: all, attention, mlp, modulation, projection")
+    start: str = key("", "folder of an adapter to start from, of the same rank; empty: from nothing")
     terms: tuple[str, ...] = key(("consistency",), "the losses that are summed")
     compat: str = key("none", "reference: the arithmetic of the first implementation, for comparison", choices=COMPAT)
 
@@ -156,6 +157,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
         if self.lr == 0 and ("adversarial" in self.terms or self.dmd_critic):
             raise InputError("lr=0 trains no student, and its opponents' rates are relative to it; valid is above 0")
+        if self.start and self.train != "lora":
+            raise InputError(f"start={self.start} names an adapter, but train={self.train} trains none")
         if "kd" in self.terms and self.caption_drop:
             raise InputError(
                 f"caption_drop={self.caption_drop:g} hides what the term kd's trajectories were drawn for; set it to 0"

@@ -20,6 +20,7 @@ from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Net
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import flow_process
 from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.starting import start_from
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
 from fastdiffusers.distillation.validation import Validation
@@ -51,6 +52,8 @@ class DistillTask(Task):
             amp=amp,
             recompute=config.recompute,
         )
+        if config.start:
+            start_from(self.networks, Path(config.start))
         if config.target_ema:
             self._start_target(*lora or ())
         self._notices: list[str] = []

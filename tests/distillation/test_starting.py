@@ -1,0 +1,42 @@
+"""A student that goes on from an adapter is that adapter at first."""
+
+import numpy as np
+import pytest
+from adapters import make_adapter
+
+from fastdiffusers.caching.stack import stack_of
+from fastdiffusers.distillation.networks import STUDENT, Networks
+from fastdiffusers.distillation.starting import start_from
+from fastdiffusers.errors import InputError
+from fastdiffusers.testing import tiny_flux
+from fastdiffusers.weights.lora import read_lora
+
+
+@pytest.fixture
+def pipe():
+    return tiny_flux()
+
+
+def networks(pipe, rank=2, alpha=None, targets=("attention",)):
+    return Networks(pipe.transformer, stack_of("flux"), (rank, alpha, targets))
+
+
+@pytest.mark.parametrize("alpha", [None, 8.0])
+def test_adds_what_the_file_adds_whatever_the_alpha(tmp_path, pipe, alpha):
+    folder = make_adapter(tmp_path / "adapter", pipe)
+    roles = networks(pipe, alpha=alpha)
+    start_from(roles, folder)
+    shapes = {path: tuple(layer.base.weight.shape) for path, layer in roles.bank.layers.items()}
+    wanted = read_lora(folder / "adapter.safetensors", shapes).layers
+    found = roles.bank.deltas(STUDENT)
+    assert found.keys() == wanted.keys()
+    for path, delta in found.items():
+        np.testing.assert_allclose(delta, wanted[path].delta().T, atol=1e-6)
+
+
+def test_refuses_another_rank_and_other_layers(tmp_path, pipe):
+    folder = make_adapter(tmp_path / "adapter", pipe)
+    with pytest.raises(InputError, match="has rank 2, the student 3"):
+        start_from(networks(tiny_flux(), rank=3), folder)
+    with pytest.raises(InputError, match="lacks .* of the student's layers"):
+        start_from(networks(tiny_flux(), targets=("attention", "mlp")), folder)
