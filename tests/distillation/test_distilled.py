@@ -1,4 +1,4 @@
-"""The accelerator that draws with an adapter: merged and taken off exactly, its own steps, refusals in one line."""
+"""The accelerator that draws with an adapter: merged and taken off exactly, its own steps, refusals in a line."""
 
 import json
 
