@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
 
 import fastdiffusers.distillation.task as task_module
 from fastdiffusers.distillation.data import Examples
@@ -59,6 +60,7 @@ def make(model, monkeypatch):
         monkeypatch.setattr(task_module, "prepare", lambda pipe, options: FakeStore(stored))
         values = {"model": model, "rank": 2, "phases": 2, "solver_steps": 6, "batch": 3, "compile": False, "steps": 10}
         task = DistillTask(DistillConfig(**{**values, "warmup_steps": 0, "lr": 1e-3, "ema": 0.0, **changes}))
+        paddle.seed(task.config.seed)  # as a training does
         return task, task.build()
 
     return build
@@ -228,3 +230,36 @@ def test_a_blind_discriminator_is_told_of_once(make):
     task.step(task.batch(np.arange(3), np.random.default_rng(0)), 0)
     assert task.notices() == ["the discriminator was right in 50% for 500 turns: it sees no difference"]
     assert task.notices() == []
+
+
+class Crash(Exception):
+    """Ends a training as a kill would."""
+
+
+@pytest.mark.parametrize("changes", [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}], ids=["plain", "averaged"])
+def test_cut_and_resumed_is_the_same_adapter_bit_for_bit(make, tmp_path, changes):
+    """Student, target, heads and critic with their optimisers, the turns, data and noise all go on where they were."""
+    words = {**ALL, **changes, "steps": 7, "checkpoint_every": 2, "sample_every": 3, "opponent_warmup": 1}
+    words |= {"validation_prompts": 2, "teacher_steps": 2}
+
+    def run(folder, crash_at: int | None = None) -> None:
+        task, groups = make(**words)
+        if crash_at is not None:
+            step = task.step
+            task.step = lambda batch, index: _crash() if index == crash_at else step(batch, index)
+        Trainer(task, groups, folder).run()
+
+    run(tmp_path / "whole")
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", crash_at=5)
+    assert not (tmp_path / "cut" / "adapter.safetensors").exists()
+    run(tmp_path / "cut")
+    whole, cut = (load_file(tmp_path / name / "adapter.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(cut[name], value, err_msg=name)
+    assert any(value.any() for name, value in whole.items() if "lora_B" in name or "lora_up" in name)
+
+
+def _crash():
+    raise Crash
