@@ -41,6 +41,7 @@ class DistillTask(Task):
         dtype, amp = mixed_precision(config.precision)
         self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
+        paddle.seed(config.seed)  # heads begin alike in the process that prepared examples and in those that found them
         lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
         on_cpu = paddle.get_device().startswith("cpu")
         self.networks = Networks(

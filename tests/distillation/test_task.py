@@ -60,7 +60,6 @@ def make(model, monkeypatch):
         monkeypatch.setattr(task_module, "prepare", lambda pipe, options: FakeStore(stored))
         values = {"model": model, "rank": 2, "phases": 2, "solver_steps": 6, "batch": 3, "compile": False, "steps": 10}
         task = DistillTask(DistillConfig(**{**values, "warmup_steps": 0, "lr": 1e-3, "ema": 0.0, **changes}))
-        paddle.seed(task.config.seed)  # as a training does
         return task, task.build()
 
     return build
@@ -230,6 +229,20 @@ def test_a_blind_discriminator_is_told_of_once(make):
     task.step(task.batch(np.arange(3), np.random.default_rng(0)), 0)
     assert task.notices() == ["the discriminator was right in 50% for 500 turns: it sees no difference"]
     assert task.notices() == []
+
+
+def test_heads_begin_alike_whether_examples_were_prepared_or_found(make):
+    """The other workers, and every later run, find them."""
+    starts = []
+    for drawn in (0, 5):
+        paddle.seed(9)
+        paddle.randn([drawn + 1])
+        _, groups = make(terms=("consistency", "adversarial"))
+        starts.append({name: value.numpy() for name, value in groups[1].parameters.items()})
+    for name, value in starts[0].items():
+        np.testing.assert_array_equal(starts[1][name], value)
+    _, groups = make(terms=("consistency", "adversarial"), seed=1)
+    assert any((groups[1].parameters[name].numpy() != value).any() for name, value in starts[0].items())
 
 
 class Crash(Exception):
