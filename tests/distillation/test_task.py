@@ -96,6 +96,13 @@ def test_turns_alternate_and_each_moves_only_its_own(make, tmp_path):
             np.testing.assert_array_equal(value.numpy(), teacher[name], err_msg=name)
 
 
+def test_the_reference_arithmetic_is_trained_with_when_asked_for(make, tmp_path):
+    task, groups = make(terms=ALL["terms"], compat="reference")
+    assert type(task.process).__name__ == "LinearRenoising"
+    assert [type(term).__name__.startswith("Reference") for term in task.terms] == [False, True, True, True]
+    assert moved(task, groups, tmp_path, 2) == [{HEADS}, {STUDENT}]
+
+
 @pytest.mark.parametrize(
     ("changes", "pattern"),
     [({}, "OSOSOSOS"), ({"opponent_turns": 3}, "OOOSOOOS"), ({"opponent_warmup": 3, "opponent_turns": 2}, "OOOOOSOO")],
