@@ -4,9 +4,11 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import load_file
+from tiny_roles import disturb
 
 import fastdiffusers.distillation.task as task_module
 from fastdiffusers.distillation.data import Examples
+from fastdiffusers.distillation.export import student_layers
 from fastdiffusers.distillation.health import BLIND_STEPS
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET
@@ -15,6 +17,7 @@ from fastdiffusers.distillation.terms.adversarial import HEADS
 from fastdiffusers.testing import tiny_flux
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.trainer import Trainer
+from fastdiffusers.weights.lora import write_lora
 
 TOKENS, CELLS = 16, 64  # of text; of a 32 × 32 picture
 
@@ -250,6 +253,23 @@ def test_heads_begin_alike_whether_examples_were_prepared_or_found(make):
         np.testing.assert_array_equal(starts[1][name], value)
     _, groups = make(terms=("consistency", "adversarial"), seed=1)
     assert any((groups[1].parameters[name].numpy() != value).any() for name, value in starts[0].items())
+
+
+@pytest.mark.parametrize("alpha", [None, 8.0])
+def test_a_student_starts_as_the_adapter_it_is_given_and_its_average_too(make, tmp_path, alpha):
+    """Whatever α they were and are trained with, the change of the weights is the same."""
+    first, _ = make(alpha=4.0)
+    disturb(first.networks.parameters[STUDENT])
+    write_lora(tmp_path / "adapter.safetensors", student_layers(first), {})
+    second, _ = make(start=str(tmp_path), alpha=alpha, target_ema=0.9)
+    deltas = [task.networks.bank.deltas(STUDENT) for task in (first, second)]
+    for path, delta in deltas[0].items():
+        # the file is in 16 bits
+        np.testing.assert_allclose(deltas[1][path], delta, rtol=5e-3, atol=2e-4, err_msg=path)
+    student = second.networks.parameters[STUDENT]
+    for name, value in second.networks.parameters[TARGET].items():
+        np.testing.assert_array_equal(value.numpy(), student[name.replace(TARGET, STUDENT, 1)].numpy())
+    assert any(value.numpy().any() for name, value in student.items() if name.endswith("lora_B"))
 
 
 class Crash(Exception):
