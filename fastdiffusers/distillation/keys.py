@@ -155,8 +155,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if self.compat == "reference" and (self.dmd_critic or self.dmd_on != "phase"):
             raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
-        if self.lr == 0 and ("adversarial" in self.terms or self.dmd_critic):
-            raise InputError("lr=0 trains no student, and its opponents' rates are relative to it; valid is above 0")
+        if "adversarial" in self.terms or ("dmd" in self.terms and self.dmd_critic):
+            self._check_turns()
         if self.start and self.train != "lora":
             raise InputError(f"start={self.start} names an adapter, but train={self.train} trains none")
         if "kd" in self.terms and self.caption_drop:
@@ -171,6 +171,16 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if self.trajectories and self.data != TEACHER_DATA:
             raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
+
+    def _check_turns(self) -> None:
+        if self.lr == 0:
+            raise InputError("lr=0 trains no student, and its opponents' rates are relative to it; valid is above 0")
+        least = self.opponent_warmup + self.opponent_turns + 1
+        if self.steps < least:
+            raise InputError(
+                f"steps={self.steps} are all turns of the opponents; the student has its first after {least - 1}, so "
+                f"valid is at least {least}"
+            )
 
 
 def check_given(names: Iterable[str], config: DistillConfig) -> None:

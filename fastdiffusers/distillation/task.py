@@ -41,6 +41,7 @@ class DistillTask(Task):
         dtype, amp = mixed_precision(config.precision)
         self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
+        paddle.seed(config.seed)  # heads begin alike in the process that prepared examples and in those that found them
         lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
         on_cpu = paddle.get_device().startswith("cpu")
         self.networks = Networks(
@@ -67,10 +68,12 @@ class DistillTask(Task):
         return [student, *(group for term in self.opponents for group in term.groups())]
 
     def _start_target(self, rank: int, alpha: float | None, targets: object) -> None:
-        """θ⁻: an adapter that follows the student's as a moving average."""
+        """θ⁻: an adapter that begins as the student's, and follows it as a moving average."""
         target = self.networks.add_adapter(TARGET, rank, alpha, self.config.seed)
-        for parameter in target.values():
+        student = self.networks.parameters[STUDENT]
+        for name, parameter in target.items():
             parameter.stop_gradient = True
+            parameter.set_value(student[STUDENT + name.removeprefix(TARGET)])
 
     @property
     def examples(self) -> int:

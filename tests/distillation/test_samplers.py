@@ -89,3 +89,9 @@ def test_noise_differs_between_pictures_and_steps_and_comes_again():
     scheduler = FewSteps(INNER, 4, LCM)
     once, again = (draw(scheduler, start(2)).numpy() for _ in range(2))
     np.testing.assert_array_equal(once, again)
+
+
+def test_a_new_picture_has_noise_of_its_own():
+    used = FewSteps(INNER, 4, LCM)
+    draw(used, start(2))
+    np.testing.assert_array_equal(draw(used, start(1, 7)).numpy(), draw(FewSteps(INNER, 4, LCM), start(1, 7)).numpy())

@@ -38,5 +38,5 @@ def test_refuses_another_rank_and_other_layers(tmp_path, pipe):
     folder = make_adapter(tmp_path / "adapter", pipe)
     with pytest.raises(InputError, match="has rank 2, the student 3"):
         start_from(networks(tiny_flux(), rank=3), folder)
-    with pytest.raises(InputError, match=r"lacks .* of the student"):
+    with pytest.raises(InputError, match=r"lacks .* of the student's layers"):
         start_from(networks(tiny_flux(), targets=("attention", "mlp")), folder)

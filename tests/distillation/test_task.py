@@ -3,9 +3,12 @@
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import load_file
+from tiny_roles import disturb
 
 import fastdiffusers.distillation.task as task_module
 from fastdiffusers.distillation.data import Examples
+from fastdiffusers.distillation.export import student_layers
 from fastdiffusers.distillation.health import BLIND_STEPS
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET
@@ -14,6 +17,7 @@ from fastdiffusers.distillation.terms.adversarial import HEADS
 from fastdiffusers.testing import tiny_flux
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.trainer import Trainer
+from fastdiffusers.weights.lora import write_lora
 
 TOKENS, CELLS = 16, 64  # of text; of a 32 × 32 picture
 
@@ -93,6 +97,13 @@ def test_turns_alternate_and_each_moves_only_its_own(make, tmp_path):
     for name, value in task.pipe.transformer.named_parameters():
         if name in teacher:
             np.testing.assert_array_equal(value.numpy(), teacher[name], err_msg=name)
+
+
+def test_the_reference_arithmetic_is_trained_with_when_asked_for(make, tmp_path):
+    task, groups = make(terms=ALL["terms"], compat="reference")
+    assert type(task.process).__name__ == "LinearRenoising"
+    assert [type(term).__name__.startswith("Reference") for term in task.terms] == [False, True, True, True]
+    assert moved(task, groups, tmp_path, 2) == [{HEADS}, {STUDENT}]
 
 
 @pytest.mark.parametrize(
@@ -228,3 +239,67 @@ def test_a_blind_discriminator_is_told_of_once(make):
     task.step(task.batch(np.arange(3), np.random.default_rng(0)), 0)
     assert task.notices() == ["the discriminator was right in 50% for 500 turns: it sees no difference"]
     assert task.notices() == []
+
+
+def test_heads_begin_alike_whether_examples_were_prepared_or_found(make):
+    """The other workers, and every later run, find them."""
+    starts = []
+    for drawn in (0, 5):
+        paddle.seed(9)
+        paddle.randn([drawn + 1])
+        _, groups = make(terms=("consistency", "adversarial"))
+        starts.append({name: value.numpy() for name, value in groups[1].parameters.items()})
+    for name, value in starts[0].items():
+        np.testing.assert_array_equal(starts[1][name], value)
+    _, groups = make(terms=("consistency", "adversarial"), seed=1)
+    assert any((groups[1].parameters[name].numpy() != value).any() for name, value in starts[0].items())
+
+
+@pytest.mark.parametrize("alpha", [None, 8.0])
+def test_a_student_starts_as_the_adapter_it_is_given_and_its_average_too(make, tmp_path, alpha):
+    """Whatever α they were and are trained with, the change of the weights is the same."""
+    first, _ = make(alpha=4.0)
+    disturb(first.networks.parameters[STUDENT])
+    write_lora(tmp_path / "adapter.safetensors", student_layers(first), {})
+    second, _ = make(start=str(tmp_path), alpha=alpha, target_ema=0.9)
+    deltas = [task.networks.bank.deltas(STUDENT) for task in (first, second)]
+    for path, delta in deltas[0].items():
+        # the file is in 16 bits
+        np.testing.assert_allclose(deltas[1][path], delta, rtol=5e-3, atol=2e-4, err_msg=path)
+    student = second.networks.parameters[STUDENT]
+    for name, value in second.networks.parameters[TARGET].items():
+        np.testing.assert_array_equal(value.numpy(), student[name.replace(TARGET, STUDENT, 1)].numpy())
+    assert any(value.numpy().any() for name, value in student.items() if name.endswith("lora_B"))
+
+
+class Crash(Exception):
+    """Ends a training as a kill would."""
+
+
+@pytest.mark.parametrize("changes", [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}], ids=["plain", "averaged"])
+def test_cut_and_resumed_is_the_same_adapter_bit_for_bit(make, tmp_path, changes):
+    """Student, target, heads and critic with their optimisers, the turns, data and noise all go on where they were."""
+    words = {**ALL, **changes, "steps": 7, "checkpoint_every": 2, "sample_every": 3, "opponent_warmup": 1}
+    words |= {"validation_prompts": 2, "teacher_steps": 2}
+
+    def run(folder, crash_at: int | None = None) -> None:
+        task, groups = make(**words)
+        if crash_at is not None:
+            step = task.step
+            task.step = lambda batch, index: _crash() if index == crash_at else step(batch, index)
+        Trainer(task, groups, folder).run()
+
+    run(tmp_path / "whole")
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", crash_at=5)
+    assert not (tmp_path / "cut" / "adapter.safetensors").exists()
+    run(tmp_path / "cut")
+    whole, cut = (load_file(tmp_path / name / "adapter.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(cut[name], value, err_msg=name)
+    assert any(value.any() for name, value in whole.items() if "lora_B" in name or "lora_up" in name)
+
+
+def _crash():
+    raise Crash

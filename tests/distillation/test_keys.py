@@ -1,0 +1,57 @@
+"""Recipes that cannot mean what they say are refused in one line."""
+
+import pytest
+
+from fastdiffusers.distillation.keys import DistillConfig, check_given
+from fastdiffusers.errors import InputError
+
+GAN = {"terms": ("consistency", "adversarial")}
+CRITIC = {"terms": ("dmd",), "dmd_critic": True}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"terms": ()}, "recipe key 'terms' is empty"),
+        ({"guidance_min": 5.0, "guidance_max": 2.0}, "guidance_min 5.0 is above guidance_max 2.0"),
+        ({"solver_steps": 10, "phases": 4}, "solver_steps 10 is no multiple of phases 4"),
+        ({"terms": ("kd",)}, "it needs trajectories=true"),
+        ({"terms": ("kd",), "trajectories": True, "caption_drop": 0.1}, "caption_drop=0.1 hides what"),
+        ({"target_ema": 0.9, "terms": ("reflow",)}, "target_ema=0.9 averages an adapter"),
+        ({"target_ema": 0.9, "train": "full"}, "target_ema=0.9 averages an adapter"),
+        ({"trajectories": True, "data": "folder"}, "trajectories=true needs data=teacher, got data=folder"),
+        ({**GAN, "lr": 0.0}, "lr=0 trains no student"),
+        ({**CRITIC, "lr": 0.0}, "lr=0 trains no student"),
+        ({**GAN, "steps": 1}, "steps=1 are all turns of the opponents; the student has its first after 1, so valid is"),
+        ({**CRITIC, "steps": 12, "opponent_warmup": 10, "opponent_turns": 2}, "valid is at least 13"),
+        ({"terms": ("dmd",), "compat": "reference", "dmd_on": "clean"}, "compat=reference has no critic"),
+    ],
+)
+def test_refusals(values, said):
+    with pytest.raises(InputError) as refused:
+        DistillConfig(**values)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"steps": 1},
+        {"lr": 0.0},
+        {**GAN, "steps": 2},
+        {**CRITIC, "steps": 13, "opponent_warmup": 10, "opponent_turns": 2},
+        {"terms": ("dmd",), "steps": 1},  # the student is its own critic
+        {"terms": ("kd", "consistency"), "trajectories": True},
+        {"compat": "reference", "terms": ("dmd", "reflow", "adversarial")},
+    ],
+)
+def test_what_is_fine(values):
+    assert DistillConfig(**values).drawn_steps == 4
+
+
+def test_keys_of_absent_terms_would_do_nothing():
+    config = DistillConfig(terms=("consistency", "dmd"))
+    check_given(["dmd_weight", "form", "steps"], config)
+    with pytest.raises(InputError, match=r"^recipe key 'reflow_weight' belongs to the term reflow, which is not among"):
+        check_given(["steps", "reflow_weight"], config)
