@@ -47,7 +47,7 @@ def _check_trial(spec: AcceleratorSpec) -> None:
     try:
         request = trial_request(spec)
         build_config(spec.name, spec.config, request.options)
-    except (PlanError, AttributeError) as error:
+    except PlanError as error:
         raise PluginError(f"its trial {spec.trial!r} cannot be asked for: {error}") from error
 
 

@@ -4,17 +4,17 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from counting_stack import drive, flux_sigmas, model_of
+from preset_options import ENGAGED, OFF
 
 from fastdiffusers.errors import PlanError
 from fastdiffusers.options import build_config
 from fastdiffusers.plan import make_plan, parse
 from fastdiffusers.plugins import registry
 from fastdiffusers.session import accelerate
-from fastdiffusers.testing import check_accelerator, tiny_flux
-from fastdiffusers_caching.magnitude import Magnitudes, keep_magnitudes
+from fastdiffusers.testing import check_accelerator
+from fastdiffusers_caching.magnitude import Magnitudes
 from fastdiffusers_caching.spectral import gain
 
 STEPS, BLOCKS = 50, 57
@@ -99,41 +99,6 @@ def test_teablockcache_forecasts_whole_steps_when_the_first_block_is_calm():
     assert not any({step, step + 1, step + 2} <= set(none) for step in none)
     moving = drive(designs(words + ":calm=0"), [0.5] * STEPS, model_of(19, 38), SIGMAS)
     assert all(moving.runs)
-
-
-@pytest.fixture(scope="module")
-def pipe():
-    made = tiny_flux()
-    sigmas = tuple(np.linspace(1, 0.05, 20))
-    keep_magnitudes(Magnitudes(sigmas, (1.0, *[1.05] * 19), "made up"), made.info)
-    return made
-
-
-# options with which each preset does something on a random model, and those with which it may do nothing
-ENGAGED = {
-    "teacache": "coefficients=identity:threshold=0.6",
-    "teablockcache": "coefficients=identity:threshold=2:first=1:taylor=1:calm=0.9:times=1",
-    "seacache": "threshold=0.6",
-    "magcache": "threshold=0.3",
-    "fbcache": "threshold=2",
-    "firstblock-taylor": "threshold=2",
-    "dbcache": "threshold=2:first=1:last=1:warmup=3:order=1",
-    "taylorseer": "mode=module:order=2",
-    "blockdance": "interval=3",
-    "sortblock": "period=4",
-    "static": "mask=0/1/4/6",
-    "cache": "scope=module:modules=attention:indicator=probe:estimator=newton:order=2:nodes=sigma:threshold=0.9",
-}
-OFF = {
-    "taylorseer": "interval=1:mode=module",
-    "blockdance": "interval=1",
-    "sortblock": "period=1",
-    "static": "mask=1111111111",
-    "cache": "threshold=0:scope=blocks",
-    "teacache": "coefficients=identity:threshold=0",
-    "teablockcache": "coefficients=identity:threshold=0:taylor=1",
-    "dbcache": "threshold=0:first=1",
-}
 
 
 def test_every_preset_is_tried_here():
