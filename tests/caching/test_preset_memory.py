@@ -75,6 +75,7 @@ def test_an_interrupted_picture_leaves_nothing_either(name, pipe):
         finally:
             restore()
         assert live() == between
+    assert live() == between
 
 
 def _stopping(step):
@@ -90,7 +91,7 @@ def _stopping(step):
 
 
 def ours():
-    """Bytes that Python holds for lines of this project; Paddle itself keeps some 2 kB of each picture's tensor names."""
+    """Bytes that Python holds for this project's lines; Paddle by itself keeps some 2 kB of each picture."""
     gc.collect()
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(OURS).traces)
 

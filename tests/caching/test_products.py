@@ -1,4 +1,4 @@
-"""Every product of scope, indicator and estimator: it runs, or is refused beforehand; told to skip nothing, it does not."""
+"""Every product of scope, indicator and estimator: it runs or is refused beforehand; it can be told to skip nothing."""
 
 from dataclasses import replace
 
