@@ -175,7 +175,7 @@ def test_a_modules_output_survives_a_change_in_place_too(order):
         context, seen = StepContext(), []
         recorder = Recorder(SimpleNamespace(), context)
         loop = ModuleLoop(
-            inner, FLUX_STACK, recorder, Design(Modules(), every(3), lambda: Taylor(OUTPUT, order)), Log()
+            inner, FLUX_STACK, recorder, Design(Modules("mlp"), every(3), lambda: Taylor(OUTPUT, order)), Log()
         )
         loop.patch(recorder, model)
         context.begin(np.linspace(1, 0.1, len(LEVELS)))
@@ -184,7 +184,9 @@ def test_a_modules_output_survives_a_change_in_place_too(order):
             loop(model, paddle.zeros([1, TOKENS, WIDTH]), None, paddle.full([1, WIDTH], level), None)
         return seen
 
-    assert outputs(lambda out: out.fill_(1e9)) == outputs(lambda out: None)
+    untouched = outputs(lambda out: None)
+    assert untouched[:4] == [1.0, 1.0, 1.0, 5.0]
+    assert outputs(lambda out: out.fill_(1e9)) == untouched
 
 
 def test_nothing_is_held_after_the_generation():
