@@ -10,6 +10,7 @@ from preset_options import ENGAGED, OFF
 
 from fastdiffusers.errors import PlanError
 from fastdiffusers.options import build_config
+from fastdiffusers.patching import patch
 from fastdiffusers.plan import make_plan, parse
 from fastdiffusers.plugins import registry
 from fastdiffusers.session import accelerate
@@ -75,6 +76,39 @@ def test_blocks_run_over_fifty_flux_steps(words, evaluations, monkeypatch):
     done = drive(designs(words), [0.5] * STEPS, model_of(19, 38), SIGMAS)
     assert done.evaluations == evaluations
     assert sum(done.log.shares) == pytest.approx(evaluations / BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        # computed: 0, 1, 2, then 5, 8 … 47; attention and two MLPs of a double block, one module of a single one
+        ("taylorseer:mode=module:interval=3", 18 * (2 * 3 + 4)),
+        ("taylorseer:mode=module:interval=6:order=2", 10 * (2 * 3 + 4)),
+        # the MLPs and what single blocks have of it are run in every step: 0, then every second, and the last
+        ("cache:scope=module:modules=attention:indicator=interval:interval=2:estimator=output", 26 * (2 + 4)),
+    ],
+)
+def test_modules_run_over_fifty_steps(words, modules, pipe):
+    runs = []
+
+    def counting(inner):
+        return lambda *inputs, **named: runs.append(1) or inner(*inputs, **named)
+
+    attention = "attention" in words
+    doubles, singles = pipe.transformer.transformer_blocks, pipe.transformer.single_transformer_blocks
+    owners = [(block.attn, "double") for block in doubles]
+    owners += [] if attention else [(ff, "forward") for block in doubles for ff in (block.ff, block.ff_context)]
+    owners += [(block.attn, "single") if attention else (block, "mixed") for block in singles]
+    restore = [patch(owner, method, counting(getattr(owner, method))) for owner, method in owners]
+    try:
+        with accelerate(pipe, words, steps=STEPS) as session:
+            draw(pipe, num_inference_steps=STEPS)
+            (record,) = session.report()
+    finally:
+        for undo in reversed(restore):
+            undo()
+    assert len(runs) == modules
+    assert STEPS - record.stats["cond"]["skipped"] == modules // len(owners)
 
 
 def test_seacache_sees_a_still_probe_change_by_the_gain_alone():
