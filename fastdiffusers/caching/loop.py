@@ -108,7 +108,9 @@ class CacheLoop:
 
     def _moment(self, branch: Branch, walk: Walk, index: int) -> Moment:
         context = self.context
-        return Moment(context.step, context.steps, context.sigma, context.grid, index, branch.units, walk)
+        return Moment(
+            context.step, context.steps, context.sigma, context.grid, index, branch.units, walk, context.ranks
+        )
 
     def _decide(self, branch: Branch, moment: Moment) -> bool:
         compute = branch.decide(moment)
