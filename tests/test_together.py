@@ -1,6 +1,7 @@
 """Every allowed combination is run: each accelerator in it engages, and the detach is exact."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_together import FAKES, IDLE
@@ -28,12 +29,12 @@ def among(pipe, *specs):
 def haste():
     import fastdiff_sample_haste
 
-    return replace(fastdiff_sample_haste.HASTE, trial="skip=0.5")
+    return fastdiff_sample_haste.HASTE
 
 
 @pytest.fixture(autouse=True)
 def sample(monkeypatch):
-    monkeypatch.syspath_prepend("tests/sample_plugin")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "sample_plugin"))
 
 
 @pytest.mark.slow

@@ -147,6 +147,15 @@ def test_it_keeps_the_accelerators_contract(name, pipe):
     assert "true_cfg" in pipe.info.features and "branches do not mix" in report.checks
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_its_trial_options_skip_something_on_random_weights(name, pipe):
+    spec = registry().accelerators[name]
+    for steps in (8, 10):
+        with accelerate(pipe, f"{name}:{spec.trial}" if spec.trial else name, steps=steps) as session:
+            draw(pipe, num_inference_steps=steps)
+            assert session.report()[0].engaged
+
+
 def draw(pipe, **changes):
     arguments = {"seed": 1, "num_inference_steps": 10, "output_type": "latent", **changes}
     return pipe("a red apple", **arguments).images
