@@ -2,8 +2,8 @@
 
 After every 25 generations: the bytes of all live tensors, by Paddle's own account, and the resident size of the
 process. Flat means: the same bytes at every mark (a state of 60 kB to 3 MB kept from each generation would show at
-once), and a resident size whose greatest value in the last third is within 1 % of that in the first: it goes up and down
-by a few MiB as the allocator gives pages back, and by some 3 kB a generation that Paddle itself keeps, uncached too.
+once), and a resident size whose greatest value in the last third is within 1 % of that in the first: it goes up and
+down by a few MiB as the allocator gives pages back, and up by some 3 kB a generation that Paddle keeps, uncached too.
 
 Run: ``python benchmarks/memory.py [--generations 300] [--steps 8] [--accel SPEC …] [--out FILE.json]``
 """
