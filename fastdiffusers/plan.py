@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlanItem", "Refusal", "Request", "make_plan", "parse", "requests_from_dict", "setting_from_dict"]
 
 FORMAT = 1
-CLAIM, CONFLICT, REQUIRES, PREDICTION = "claim", "conflict", "requires", "prediction"
+CLAIM, CONFLICT, REQUIRES, PREDICTION, PROFILE = "claim", "conflict", "requires", "prediction", "profile"
 PLAN_KEYS = frozenset({"fastdiff_plan", "model", "setting", "accelerators", "refusals"})
 
 
@@ -71,8 +71,8 @@ class PlanItem:
 class Refusal:
     """An accelerator that was asked for and cannot be had here, with the reason in one line.
 
-    ``cause`` is what refused it, for tables: ``"claim blocks"``, ``"conflict fused-loop"``, ``"requires guidance"``, or
-    ``"prediction"``, the accelerator's own view of this model and setting.
+    ``cause`` is what refused it, for tables: ``"claim blocks"``, ``"conflict fused-loop"``, ``"requires guidance"``,
+    ``"profile"`` where none was stored, or ``"prediction"``, the accelerator's own view of this model and setting.
     """
 
     name: str
@@ -166,7 +166,7 @@ def make_plan(
             try:
                 options, note = from_profile(request, others, registry, info, setting, dtype)
             except NoProfile as error:
-                refusals.append(Refusal(name, str(error)))
+                refusals.append(Refusal(name, str(error), PROFILE))
                 continue
             notes[name].append(note)
         configs[name] = build_config(name, registry.accelerators[name].config, options)
