@@ -127,6 +127,8 @@ class AcceleratorSpec:
         references: what to cite.
         predict: ``predict(config, model_info, setting) -> Prediction``, pure and without Paddle; raises a `UserError`
             to refuse.
+        trial: options as on the command line (``mask=0/1/4/6:order=1``) with which it does something on any model in 10
+            steps: what the contract kit and the table of combinations try it with. Empty: its defaults do.
         distribution: the Python distribution it came from; filled in by the registry.
     """
 
@@ -144,6 +146,7 @@ class AcceleratorSpec:
     fidelity: Fidelity = Fidelity.LOSSY
     references: tuple[Reference, ...] = ()
     predict: Predict | None = None
+    trial: str = ""
     distribution: str = ""
 
     def load(self) -> type[Accelerator]:

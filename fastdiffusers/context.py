@@ -28,6 +28,9 @@ class StepContext:
         sigmas: noise level of each step, falling; the terminal 0, at which nothing is computed, is left out.
         sigma: noise level of the present step.
         grid: rows and columns of the image tokens; None when the pipeline does not say.
+        ranks: the process group (``paddle.distributed``) whose ranks draw each picture together, by tensor or sequence
+            parallelism; who sets them up sets it. They then take their decisions together. None: alone, as ranks do
+            that draw different pictures.
         session: the attached session, if any; set by it.
     """
 
@@ -39,6 +42,7 @@ class StepContext:
         self.steps = 0
         self.sigmas: tuple[float, ...] = ()
         self.grid: tuple[int, int] | None = None
+        self.ranks: Any = None
         self.session: Any = None
         self._shape: tuple[int, ...] | None = None
         self._last_step: dict[str, int] = {}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlanItem", "Refusal", "Request", "make_plan", "parse", "requests_from_dict", "setting_from_dict"]
 
 FORMAT = 1
+CLAIM, CONFLICT, REQUIRES, PREDICTION, PROFILE = "claim", "conflict", "requires", "prediction", "profile"
 PLAN_KEYS = frozenset({"fastdiff_plan", "model", "setting", "accelerators", "refusals"})
 
 
@@ -68,10 +69,15 @@ class PlanItem:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An accelerator that was asked for and cannot be had here, with the reason in one line."""
+    """An accelerator that was asked for and cannot be had here, with the reason in one line.
+
+    ``cause`` is what refused it, for tables: ``"claim blocks"``, ``"conflict fused-loop"``, ``"requires guidance"``,
+    ``"profile"`` where none was stored, or ``"prediction"``, the accelerator's own view of this model and setting.
+    """
 
     name: str
     reason: str
+    cause: str = ""
 
     def __str__(self) -> str:
         """One sentence; a reason that begins with the name is one already."""
@@ -167,7 +173,7 @@ def make_plan(
             try:
                 options, note = from_profile(request, others, registry, info, setting, dtype)
             except NoProfile as error:
-                refusals.append(Refusal(name, str(error)))
+                refusals.append(Refusal(name, str(error), PROFILE))
                 continue
             notes[name].append(note)
         configs[name] = build_config(name, registry.accelerators[name].config, options)
@@ -175,9 +181,9 @@ def make_plan(
     standing: list[AcceleratorSpec] = []
     for name in configs:
         spec = registry.accelerators[name]
-        reason = _lacks(spec, info) or next((r for other in standing if (r := _clash(spec, other))), "")
-        if reason:
-            refusals.append(Refusal(name, reason))
+        refusal = _lacks(spec, info) or next((r for other in standing if (r := _clash(spec, other))), None)
+        if refusal:
+            refusals.append(refusal)
         else:
             standing.append(spec)
 
@@ -191,7 +197,7 @@ def make_plan(
         try:
             prediction = _predict(spec, configs[spec.name], info, inner)
         except UserError as error:
-            refusals.append(Refusal(spec.name, str(error)))
+            refusals.append(Refusal(spec.name, str(error), PREDICTION))
             continue
         inner = prediction.setting or inner
         items.append(
@@ -278,21 +284,24 @@ def _lookup(name: str, registry: Registry) -> AcceleratorSpec:
     )
 
 
-def _lacks(spec: AcceleratorSpec, info: ModelInfo) -> str:
+def _lacks(spec: AcceleratorSpec, info: ModelInfo) -> Refusal | None:
     missing = sorted(spec.requires - info.features)
     if not missing:
-        return ""
+        return None
     has = ", ".join(sorted(info.features)) or "none"
-    return f"it needs {', '.join(map(repr, missing))}, which {info.name} does not offer (it offers: {has})"
+    reason = f"it needs {', '.join(map(repr, missing))}, which {info.name} does not offer (it offers: {has})"
+    return Refusal(spec.name, reason, f"{REQUIRES} {missing[0]}")
 
 
-def _clash(spec: AcceleratorSpec, other: AcceleratorSpec) -> str:
+def _clash(spec: AcceleratorSpec, other: AcceleratorSpec) -> Refusal | None:
     for claim in sorted(spec.claims & other.claims):
-        return f"both {other.name} and {spec.name} claim {claim!r}, which only one can have; use one of them"
+        reason = f"both {other.name} and {spec.name} claim {claim!r}, which only one can have; use one of them"
+        return Refusal(spec.name, reason, f"{CLAIM} {claim}")
     for one, two in ((spec, other), (other, spec)):
         for word in sorted(one.conflicts & (two.claims | two.tags | {two.kind.value})):
-            return f"{one.name} does not go together with {word!r}, which {two.name} is or claims"
-    return ""
+            reason = f"{one.name} does not go together with {word!r}, which {two.name} is or claims"
+            return Refusal(spec.name, reason, f"{CONFLICT} {word}")
+    return None
 
 
 def _predict(spec: AcceleratorSpec, config: Any, info: ModelInfo, setting: Setting) -> Prediction:

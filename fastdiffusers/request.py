@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastdiffusers.errors import PlanError
+
+if TYPE_CHECKING:
+    from fastdiffusers.accelerator import AcceleratorSpec
 
 NONE = "none"
 ASKED = "asked"
@@ -49,6 +52,11 @@ def parse(text: str | Sequence[str] | None) -> list[Request]:
             raise PlanError("'none' means no accelerator and has no options")
         return []
     return requests
+
+
+def trial_request(spec: AcceleratorSpec) -> Request:
+    """An accelerator with the options that it is tried with; see `AcceleratorSpec.trial`."""
+    return _request(f"{spec.name}:{spec.trial}" if spec.trial else spec.name, spec.trial)
 
 
 def format_requests(requests: Sequence[Request]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Kind, Reference
 from fastdiffusers.errors import PlanError, PluginError
 from fastdiffusers.options import build_config, options_of, plain_options
-from fastdiffusers.request import NAME, NONE
+from fastdiffusers.request import NAME, NONE, trial_request
 
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _WORD_SETS = ("claims", "requires", "tags", "conflicts", "before", "after")
@@ -25,6 +25,7 @@ def check_spec(spec: Any) -> None:
         options = options_of(spec.config)
         defaults = build_config(spec.name, spec.config, {})
         build_config(spec.name, spec.config, plain_options(defaults))
+        _check_trial(spec)
     except PlanError as error:
         raise PluginError(
             f"the defaults of accelerator {spec.name!r} are refused by its own config: {error}"
@@ -40,6 +41,14 @@ def check_target(target: Any) -> None:
     """Raise a one-line `PluginError` unless ``target`` reads ``"package.module:Class"``."""
     if not isinstance(target, str) or not TARGET.fullmatch(target):
         raise PluginError(f"target {target!r} is not of the form 'package.module:Class'")
+
+
+def _check_trial(spec: AcceleratorSpec) -> None:
+    try:
+        request = trial_request(spec)
+        build_config(spec.name, spec.config, request.options)
+    except PlanError as error:
+        raise PluginError(f"its trial {spec.trial!r} cannot be asked for: {error}") from error
 
 
 def _check_fields(spec: AcceleratorSpec) -> None:

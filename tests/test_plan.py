@@ -66,6 +66,26 @@ def test_conflicts_are_by_claim_tag_or_kind_and_work_both_ways(side, word):
     assert f"one does not go together with '{word}'" in found.refusals[0].reason
 
 
+def test_a_refusal_names_what_refused_it():
+    def no(config, info, setting):
+        raise InputError("not today")
+
+    specs = [
+        spec(name="one", tags=frozenset({"t"})),
+        spec(name="two"),
+        spec(name="three", claims=frozenset(), conflicts=frozenset({"t"})),
+        spec(name="four", claims=frozenset(), requires=frozenset({"unet"})),
+        spec(name="five", claims=frozenset(), predict=no),
+    ]
+    found = plan("one,two,three,four,five", *specs)
+    assert {refusal.name: refusal.cause for refusal in found.refusals} == {
+        "two": "claim blocks",
+        "three": "conflict t",
+        "four": "requires unet",
+        "five": "prediction",
+    }
+
+
 def test_names_are_no_ground_for_refusal():
     one = spec(name="one", claims=frozenset(), conflicts=frozenset({"two"}))
     assert plan("one,two", one, spec(name="two")).refusals == ()

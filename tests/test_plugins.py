@@ -124,6 +124,9 @@ BAD_SPECS = [
     ({"config": int}, "config must be a dataclass"),
     ({"config": IntervalConfig()}, "config must be a dataclass"),
     ({"target": "a:b.c"}, "target 'a:b.c' is not of the form"),
+    ({"trial": "evry=3"}, "its trial 'evry=3' cannot be asked for: interval has no option `evry`"),
+    ({"trial": "every"}, "its trial 'every' cannot be asked for: cannot read 'every'"),
+    ({"trial": {"every": 3}}, "its trial {'every': 3} cannot be asked for"),
 ]
 
 

@@ -24,6 +24,11 @@ def test_a_well_behaved_cache_passes():
     assert "branches do not mix" in report.checks and len(report.checks) == 7
 
 
+def test_without_options_it_is_tried_with_those_of_its_specification():
+    assert check_accelerator(bad.spec(trial="every=4"), FakePipe()).record.options == {"every": 4}
+    assert check_accelerator(bad.spec(trial="every=4"), FakePipe(), {}).record.options == {"every": 2}
+
+
 @pytest.mark.parametrize(
     ("accelerator", "words"),
     [

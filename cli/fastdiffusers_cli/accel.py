@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fastdiffusers_cli.matrix import show_matrix
 from fastdiffusers_cli.output import print_json, print_pairs, print_table
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ _WORDS = ("claims", "requires", "tags", "conflicts", "before", "after")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group with its two commands."""
+    """Add the group with its commands."""
     group = typer.Typer(rich_markup_mode=None)
     group.callback(invoke_without_command=True)(accelerators)
     group.command("list")(list_accelerators)
     group.command("info")(show_accelerator)
+    group.command("matrix")(show_matrix)
     app.add_typer(group, name="accel")
 
 

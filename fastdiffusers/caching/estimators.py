@@ -49,6 +49,11 @@ class Reuse:
             value = tuple(v + weight * d for v, d in zip(value, term, strict=True))
         return value
 
+    def stand_in(self, node: float) -> Streams:
+        """The forecast in tensors that may be changed in place by whoever gets them: what is kept is copied."""
+        value = self.forecast(node)
+        return tuple(tensor.clone() for tensor in value) if value is self.terms[0] else value
+
     def gap(self, i: int) -> float:
         """What the difference of two Dⁱ is divided by to give Dⁱ⁺¹."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastdiffusers.caching.ranks import summed
 from fastdiffusers.caching.scopes import Between, Scope
 from fastdiffusers.errors import PlanError
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Moment:
-    """Where a decision is taken: step, noise level, token grid, which unit of the scope, and the tokens before it."""
+    """Where a decision is taken: step, noise level, token grid, which unit of the scope, and the tokens before it.
+
+    ``ranks`` is the process group that takes it together, see `StepContext`.
+    """
 
     step: int
     steps: int
@@ -29,6 +33,7 @@ class Moment:
     unit: int = 0
     units: Sequence[Unit] = ()
     walk: Walk | None = None
+    ranks: Any = None
 
     @property
     def tokens(self) -> Walk:
@@ -38,9 +43,13 @@ class Moment:
         return self.walk
 
 
-def relative_change(a: Any, b: Any) -> float:
-    """δ(a, b) = mean|a − b| / mean|b|, over a batch as over tokens; one transfer to the host."""
-    return float(((a - b).abs().mean() / b.abs().mean()).astype("float32").item())
+def relative_change(a: Any, b: Any, ranks: Any = None) -> float:
+    """δ(a, b) = mean|a − b| / mean|b|, over a batch as over tokens; one transfer to the host.
+
+    The means are those over all ``ranks``, if there are several with equally many tokens each.
+    """
+    change, size = summed(((a - b).abs().mean(), b.abs().mean()), ranks)
+    return float((change / size).astype("float32").item())
 
 
 class Indicator:
@@ -88,7 +97,7 @@ class ProbeChange(Indicator):
         self._now: tuple[int, Any] | None = None
 
     def due(self, moment: Moment) -> bool:
-        self.distance = relative_change(self._probe(moment), self.before)
+        self.distance = relative_change(self._probe(moment), self.before, moment.ranks)
         self.accumulated += self.rescale(self.distance) if self.rescale else self.distance
         # "not below" instead of "at or above": a change that is no number computes
         return not self.accumulated < self.threshold
@@ -122,7 +131,7 @@ class FirstBlocks(Indicator):
             raise PlanError("the first-block indicator needs blocks that are always computed; use scope=fnbn:first=1")
 
     def due(self, moment: Moment) -> bool:
-        self.distance = relative_change(self._residual(moment), self.reference)
+        self.distance = relative_change(self._residual(moment), self.reference, moment.ranks)
         return not self.distance < self.threshold
 
     def note(self, moment: Moment, computed: bool) -> None:

@@ -108,7 +108,9 @@ class CacheLoop:
 
     def _moment(self, branch: Branch, walk: Walk, index: int) -> Moment:
         context = self.context
-        return Moment(context.step, context.steps, context.sigma, context.grid, index, branch.units, walk)
+        return Moment(
+            context.step, context.steps, context.sigma, context.grid, index, branch.units, walk, context.ranks
+        )
 
     def _decide(self, branch: Branch, moment: Moment) -> bool:
         compute = branch.decide(moment)
@@ -127,8 +129,11 @@ class CacheLoop:
         after = walk.form_at(unit.stop)
         residual = unit.estimator.of == RESIDUAL
         if not compute:
-            value = unit.estimator.forecast(unit.node(moment))
-            walk.jump(unit.stop, _added(walk.seen_as(streams, form, after), value) if residual else value)
+            node = unit.node(moment)
+            if residual:
+                walk.jump(unit.stop, _added(walk.seen_as(streams, form, after), unit.estimator.forecast(node)))
+            else:
+                walk.jump(unit.stop, unit.estimator.stand_in(node))
             return False
         if (unit.start, unit.stop) == (0, len(walk.blocks)):  # whatever loop is there, a compiled one perhaps
             walk.jump(unit.stop, (self.inner(*arguments),))
@@ -141,7 +146,7 @@ class CacheLoop:
     @staticmethod
     def _value(walk: Walk, before: Streams, form: Form, residual: bool) -> Streams:
         if not residual:
-            # a copy: what comes out may be a view that keeps a larger tensor alive
+            # a copy: what comes out may be changed in place, or be a view that keeps a larger tensor alive
             return tuple(stream.clone() for stream in walk.streams)
         entered = walk.seen_as(before, form, walk.form)
         return tuple(out - into for out, into in zip(walk.streams, entered, strict=True))

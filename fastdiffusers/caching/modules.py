@@ -64,10 +64,11 @@ class Site:
         context = self.loop.context
         node = unit.node(Moment(context.step, context.steps, context.sigma))
         if not branch.computing:
-            value = unit.estimator.forecast(node)
+            value = unit.estimator.stand_in(node)
             return value if len(value) > 1 else value[0]
         out = self.inner(*args, **kwargs)
-        unit.estimator.learn(node, tuple(out) if isinstance(out, tuple) else (out,))
+        # copies, for the same reasons as those of `CacheLoop`
+        unit.estimator.learn(node, tuple(t.clone() for t in (out if isinstance(out, tuple) else (out,))))
         return out
 
 

@@ -26,11 +26,13 @@ def preset(
     references: tuple[Reference, ...] = (),
     walks: bool = True,
     predict: Predict | None = None,
+    trial: str = "",
 ) -> AcceleratorSpec:
     """The specification of a cache.
 
     One cache claims the blocks. It lies outside of whatever compiles them, so its decisions stay in Python. ``walks``:
-    it runs the blocks one by one; one of whole steps does not, and goes around a fused loop as well.
+    it runs the blocks one by one; one of whole steps does not, and goes around a fused loop as well. ``trial``: options
+    with which it skips something on any model, be its weights random.
     """
     return AcceleratorSpec(
         name=name,
@@ -45,6 +47,7 @@ def preset(
         fidelity=Fidelity.LOSSY,
         references=references,
         predict=predict or predict_cache(name, kind),
+        trial=trial,
     )
 
 

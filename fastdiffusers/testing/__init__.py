@@ -8,5 +8,6 @@ def test_contract():
 
 from fastdiffusers.testing.contract import ContractReport, ContractViolation, check_accelerator
 from fastdiffusers.testing.tiny import tiny_flux
+from fastdiffusers.testing.together import Trial, try_together
 
-__all__ = ["ContractReport", "ContractViolation", "check_accelerator", "tiny_flux"]
+__all__ = ["ContractReport", "ContractViolation", "Trial", "check_accelerator", "tiny_flux", "try_together"]

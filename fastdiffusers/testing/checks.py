@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,13 @@ def readable_without_paddle(spec: AcceleratorSpec) -> None:
         raise ContractViolation(f"{spec.name}: {' and '.join(names)} cannot be imported in a new process: {last}")
 
 
-def leaves_no_trace(runner: Runner) -> Record:
-    """Attach, run, detach: objects and output are as before, bit for bit; the record can be written as JSON."""
+def leaves_no_trace(runner: Runner, baseline: Baseline | None = None) -> list[Record]:
+    """Attach, run, detach: objects and output are as before, bit for bit; the records can be written as JSON.
+
+    ``baseline`` saves time where several plans are tried on one pipeline.
+    """
     pipe, name = runner.pipe, runner.name
-    _ = pipe.info.sha256  # computed once and kept, so let that be before
-    before, ignore, plain = _baseline(runner)
+    before, ignore, plain = baseline or take_baseline(runner)
     listeners = _listeners(pipe)
 
     session = runner.attach()
@@ -68,9 +71,10 @@ def leaves_no_trace(runner: Runner) -> Record:
         _no_shared_changes(name, before, runner.snapshot(before), ignore, "attach")
         moved = runner.draw("a generation", output_type="np")
         _no_shared_changes(name, before, runner.snapshot(before), ignore, "a generation")
-        record = session.report()[0]
-        alive = weakref.ref(session.accelerator(name))
-        _is_json(name, record)
+        records = session.report()
+        alive = [weakref.ref(session.accelerator(item.spec.name)) for item in runner.plan.items]
+        for record in records:
+            _is_json(record.name, record)
     finally:
         runner.detach(session)
     _same_objects(name, before, runner.snapshot(before), ignore, "after the detach")
@@ -79,19 +83,19 @@ def leaves_no_trace(runner: Runner) -> Record:
     session.detach()  # once more is harmless
     del session
     gc.collect()
-    if alive() is not None:
+    if any(reference() is not None for reference in alive):
         raise ContractViolation(
             f"{name}: something still holds the accelerator after the detach, and with it its memory"
         )
     if not _equal(runner.draw("a generation after the detach", output_type="np"), plain):
         raise ContractViolation(f"{name}: the output after the detach is not the output before the attach")
-    _keeps_fidelity(name, runner.plan.items[0].spec.fidelity, plain, moved)
-    return record
+    _keeps_fidelity(name, loosest(item.spec.fidelity for item in runner.plan.items), plain, moved)
+    return records
 
 
 def failed_attach_is_rolled_back(runner: Runner) -> None:
     """When the last thing in attach fails, nothing of what it had done is left."""
-    before, ignore, plain = _baseline(runner)
+    before, ignore, plain = take_baseline(runner)
     item = runner.plan.items[0]
     fields = {f.name: getattr(item.spec, f.name) for f in dataclasses.fields(AcceleratorSpec)}
     plan = dataclasses.replace(runner.plan, items=(dataclasses.replace(item, spec=_FailingSpec(**fields)),))
@@ -198,6 +202,9 @@ def branches_do_not_mix(runner: Runner) -> None:
         )
 
 
+Baseline = tuple[Snapshot, set[str], np.ndarray]
+
+
 class _Interruption(BaseException):
     """Stands for Ctrl-C."""
 
@@ -214,8 +221,14 @@ class _FailingSpec(AcceleratorSpec):
         return Failing
 
 
-def _baseline(runner: Runner) -> tuple[Snapshot, set[str], np.ndarray]:
+def loosest(fidelities: Iterable[Fidelity]) -> Fidelity:
+    """How far the picture may move under all of them at once."""
+    return max(fidelities, key=list(Fidelity).index)
+
+
+def take_baseline(runner: Runner) -> Baseline:
     """The pipeline after a plain run, what changes from one plain run to the next anyway, and the plain output."""
+    _ = runner.pipe.info.sha256  # computed once and kept, so let that be before
     first = runner.draw("a generation without it", output_type="np")
     one = runner.snapshot()
     second = runner.draw("a generation without it", output_type="np")

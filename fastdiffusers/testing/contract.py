@@ -13,6 +13,7 @@ from fastdiffusers.errors import PluginError
 from fastdiffusers.plan import Request, make_plan
 from fastdiffusers.plugins import Registry, registry
 from fastdiffusers.record import Record
+from fastdiffusers.request import trial_request
 from fastdiffusers.spec_check import check_spec
 
 
@@ -49,8 +50,8 @@ def check_accelerator(
     Args:
         spec: the specification, or the name of an installed accelerator.
         pipe: a pipeline to try it on; a small FLUX with random weights (`tiny_flux`) when None.
-        options: options to try it with. Choose them so that it engages: an accelerator that does nothing passes
-            anything.
+        options: options to try it with; those of the specification's ``trial`` when None. Choose them so that it
+            engages: an accelerator that does nothing passes anything.
         steps: sampling steps of most runs; one check runs three more.
         require_effect: refuse to certify an accelerator that had no effect in these runs.
 
@@ -71,10 +72,11 @@ def check_accelerator(
     plugins = Registry()
     plugins.accelerators[spec.name] = spec
     setting = dataclasses.replace(pipe.info.default_setting, steps=steps)
-    plan = make_plan([Request(spec.name, dict(options or {}))], plugins, pipe.info, setting)
+    request = trial_request(spec) if options is None else Request(spec.name, dict(options))
+    plan = make_plan([request], plugins, pipe.info, setting)
     plan.check()
     runner = Runner(pipe, plan, steps)
-    record = checks.leaves_no_trace(runner)
+    (record,) = checks.leaves_no_trace(runner)
     if require_effect and not record.engaged:
         raise ContractViolation(
             f"{spec.name} had no effect on the test pipeline ({record.reason}); give options with which it engages"

@@ -23,7 +23,7 @@ class Runner:
     def __init__(self, pipe: Any, plan: Plan, steps: int) -> None:
         self.pipe = pipe
         self.plan = plan
-        self.name = plan.items[0].spec.name
+        self.name = ",".join(item.spec.name for item in plan.items)
         self.steps = steps
         size = pipe.info.default_setting
         self.base: dict[str, Any] = {

@@ -17,7 +17,7 @@ class Calm(Indicator):
         self.before: Any = None
 
     def due(self, moment: Moment) -> bool:
-        self.distance = relative_change(moment.tokens.probe(), self.before)
+        self.distance = relative_change(moment.tokens.probe(), self.before, moment.ranks)
         self.calm = self.calm + 1 if self.distance < self.threshold else 0
         return self.calm < self.times
 

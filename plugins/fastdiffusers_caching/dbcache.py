@@ -62,4 +62,5 @@ SPEC = preset(
             note="DBCache; software without a paper, cited as its README asks",
         ),
     ),
+    trial="threshold=2:first=1:last=1:warmup=3:order=1",
 )

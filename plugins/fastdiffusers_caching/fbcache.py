@@ -52,4 +52,5 @@ SPEC = preset(
     FBCache,
     FBCacheConfig,
     (PARA_ATTENTION,),
+    trial="threshold=2",
 )

@@ -59,4 +59,5 @@ SPEC = preset(
         PARA_ATTENTION,
         TAYLORSEER,
     ),
+    trial="threshold=2",
 )

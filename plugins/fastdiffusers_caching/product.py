@@ -156,9 +156,10 @@ class Product(Cache):
 
 def predict_product(config: ProductConfig, info: ModelInfo, setting: Setting) -> Prediction:
     """As for every cache; a mask must be for this number of steps."""
+    prediction = predict_cache("cache", Product)(config, info, setting)
     if config.mask is not None:
         check_steps(read_schedule(config.mask), effective_steps(setting))
-    return predict_cache("cache", Product)(config, info, setting)
+    return prediction
 
 
 SPEC = preset(
@@ -167,4 +168,5 @@ SPEC = preset(
     Product,
     ProductConfig,
     predict=predict_product,
+    trial="scope=blocks:indicator=probe:estimator=newton:threshold=0.9",
 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastdiffusers.caching.indicators import Indicator, Moment
+from fastdiffusers.caching.ranks import summed
 from fastdiffusers.caching.scopes import Blocks, Scope
 from fastdiffusers.errors import PlanError
 
@@ -76,7 +77,8 @@ class SortBlock(Indicator):
             # image and text of a double block count by their tokens
             cosines = [_cosines(stored, expected).reshape([-1]) for stored, expected in pairs]
             similar.append(paddle.concat(cosines).mean())
-        return [float(score) for score in paddle.stack(similar).astype("float32").numpy()]
+        # summed over ranks instead of averaged: the ranking is the same
+        return [float(score) for score in paddle.stack(list(summed(similar, moment.ranks))).astype("float32").numpy()]
 
 
 def _cosines(a: Any, b: Any) -> Any:

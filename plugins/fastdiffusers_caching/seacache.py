@@ -53,4 +53,5 @@ SPEC = preset(
         ),
     ),
     walks=False,
+    trial="threshold=0.6",
 )

@@ -63,8 +63,9 @@ def schedule_of(config: StaticConfig, info: ModelInfo) -> Schedule:
 
 def predict_static(config: StaticConfig, info: ModelInfo, setting: Setting) -> Prediction:
     """Refuse a mask that is not for this number of steps; the rest is known exactly."""
+    prediction = predict_cache("static", Static)(config, info, setting)
     check_steps(schedule_of(config, info), effective_steps(setting))
-    return predict_cache("static", Static)(config, info, setting)
+    return prediction
 
 
 SPEC = preset(
@@ -74,4 +75,5 @@ SPEC = preset(
     StaticConfig,
     walks=False,
     predict=predict_static,
+    trial="mask=0/1/4/6/7",
 )

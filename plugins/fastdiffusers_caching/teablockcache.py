@@ -90,4 +90,5 @@ SPEC = preset(
         TEACACHE,
         TAYLORSEER,
     ),
+    trial="coefficients=identity:threshold=2:first=1",
 )

@@ -126,4 +126,5 @@ SPEC = preset(
     (TEACACHE,),
     walks=False,
     predict=predict_teacache,
+    trial="coefficients=identity:threshold=0.6",
 )

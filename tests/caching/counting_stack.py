@@ -72,10 +72,11 @@ def flux_sigmas(steps, mu=1.15):
     return np.exp(mu) / (np.exp(mu) + 1 / even - 1)
 
 
-def drive(designs, levels, model=None, sigmas=None, grid=(2, 2)):
+def drive(designs, levels, model=None, sigmas=None, grid=(2, 2), spoil=lambda out: None):
     """Run designs (inside out) over steps whose ``temb`` has the given levels; returns what happened.
 
-    ``patterns`` has, for every step, the numbers of the blocks that were run; ``outputs`` the mean of the output.
+    ``runs`` has, for every step, the numbers of the blocks that were run; ``outputs`` the mean of the output.
+    ``spoil(out)`` is called with the output of each step once it was read.
     """
     model = model or model_of(2, 3)
     context, log = StepContext(), Log()
@@ -94,6 +95,7 @@ def drive(designs, levels, model=None, sigmas=None, grid=(2, 2)):
         out = loop(model, image, text, paddle.full([1, WIDTH], float(level)), None)
         assert out.shape == [1, TOKENS, WIDTH]
         outputs.append(out.mean().item())
+        spoil(out)
         runs.append([i for i, block in enumerate(blocks) if len(block.calls) > before[i]])
     context.end()
     return SimpleNamespace(

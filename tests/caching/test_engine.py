@@ -144,6 +144,51 @@ def test_what_is_held_is_counted_to_the_byte(design, floats):
     assert drive(design, LEVELS).log.peak == 4 * WIDTH * floats
 
 
+@pytest.mark.parametrize("scope", [Stack(), Between(1, 0), Between(1, 1), Cut(3), Cut(4), Blocks()])
+@pytest.mark.parametrize(
+    "estimator",
+    [Reuse, lambda: Reuse(OUTPUT), lambda: Newton(OUTPUT, 1)],
+    ids=["residual", "output", "newton"],
+)
+def test_what_is_reused_survives_a_change_in_place_of_what_came_out(scope, estimator):
+    """A model or an accelerator outside may write into its tensors; the next skipped step must not see that."""
+    design = Design(scope, every(3), estimator)
+    spoiled = drive(design, LEVELS, spoil=lambda out: out.fill_(1e9))
+    assert spoiled.outputs == drive(design, LEVELS).outputs
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_modules_output_survives_a_change_in_place_too(order):
+    def outputs(spoil):
+        made = paddle.to_tensor(0.0)
+        owner = SimpleNamespace(forward=lambda x: x + made)
+        model = model_of(1, 0)
+        model.transformer_blocks[0].ff = owner
+
+        def inner(model, image, text, temb, rope):
+            made.set_value(temb.mean())
+            out = owner.forward(image)
+            seen.append(out.mean().item())
+            spoil(out)
+            return image
+
+        context, seen = StepContext(), []
+        recorder = Recorder(SimpleNamespace(), context)
+        loop = ModuleLoop(
+            inner, FLUX_STACK, recorder, Design(Modules("mlp"), every(3), lambda: Taylor(OUTPUT, order)), Log()
+        )
+        loop.patch(recorder, model)
+        context.begin(np.linspace(1, 0.1, len(LEVELS)))
+        for step, level in enumerate(LEVELS):
+            context.at(step)
+            loop(model, paddle.zeros([1, TOKENS, WIDTH]), None, paddle.full([1, WIDTH], level), None)
+        return seen
+
+    untouched = outputs(lambda out: None)
+    assert untouched[:4] == [1.0, 1.0, 1.0, 5.0]
+    assert outputs(lambda out: out.fill_(1e9)) == untouched
+
+
 def test_nothing_is_held_after_the_generation():
     done = drive(Design(Stack(), every(2)), LEVELS)
     assert done.recorder.context.active is False

@@ -4,17 +4,18 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from counting_stack import drive, flux_sigmas, model_of
+from preset_options import ENGAGED, OFF
 
 from fastdiffusers.errors import PlanError
 from fastdiffusers.options import build_config
+from fastdiffusers.patching import patch
 from fastdiffusers.plan import make_plan, parse
 from fastdiffusers.plugins import registry
 from fastdiffusers.session import accelerate
-from fastdiffusers.testing import check_accelerator, tiny_flux
-from fastdiffusers_caching.magnitude import Magnitudes, keep_magnitudes
+from fastdiffusers.testing import check_accelerator
+from fastdiffusers_caching.magnitude import Magnitudes
 from fastdiffusers_caching.spectral import gain
 
 STEPS, BLOCKS = 50, 57
@@ -77,6 +78,39 @@ def test_blocks_run_over_fifty_flux_steps(words, evaluations, monkeypatch):
     assert sum(done.log.shares) == pytest.approx(evaluations / BLOCKS)
 
 
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        # computed: 0, 1, 2, then 5, 8 … 47; attention and two MLPs of a double block, one module of a single one
+        ("taylorseer:mode=module:interval=3", 18 * (2 * 3 + 4)),
+        ("taylorseer:mode=module:interval=6:order=2", 10 * (2 * 3 + 4)),
+        # the MLPs and what single blocks have of it are run in every step: 0, then every second, and the last
+        ("cache:scope=module:modules=attention:indicator=interval:interval=2:estimator=output", 26 * (2 + 4)),
+    ],
+)
+def test_modules_run_over_fifty_steps(words, modules, pipe):
+    runs = []
+
+    def counting(inner):
+        return lambda *inputs, **named: runs.append(1) or inner(*inputs, **named)
+
+    attention = "attention" in words
+    doubles, singles = pipe.transformer.transformer_blocks, pipe.transformer.single_transformer_blocks
+    owners = [(block.attn, "double") for block in doubles]
+    owners += [] if attention else [(ff, "forward") for block in doubles for ff in (block.ff, block.ff_context)]
+    owners += [(block.attn, "single") if attention else (block, "mixed") for block in singles]
+    restore = [patch(owner, method, counting(getattr(owner, method))) for owner, method in owners]
+    try:
+        with accelerate(pipe, words, steps=STEPS) as session:
+            draw(pipe, num_inference_steps=STEPS)
+            (record,) = session.report()
+    finally:
+        for undo in reversed(restore):
+            undo()
+    assert len(runs) == modules
+    assert STEPS - record.stats["cond"]["skipped"] == modules // len(owners)
+
+
 def test_seacache_sees_a_still_probe_change_by_the_gain_alone():
     """On a constant probe the filter is its gain at frequency 0: the accumulator follows from the noise levels."""
     gains = [gain(2, sigma)[0] ** 2 for sigma in SIGMAS]
@@ -101,41 +135,6 @@ def test_teablockcache_forecasts_whole_steps_when_the_first_block_is_calm():
     assert all(moving.runs)
 
 
-@pytest.fixture(scope="module")
-def pipe():
-    made = tiny_flux()
-    sigmas = tuple(np.linspace(1, 0.05, 20))
-    keep_magnitudes(Magnitudes(sigmas, (1.0, *[1.05] * 19), "made up"), made.info)
-    return made
-
-
-# options with which each preset does something on a random model, and those with which it may do nothing
-ENGAGED = {
-    "teacache": "coefficients=identity:threshold=0.6",
-    "teablockcache": "coefficients=identity:threshold=2:first=1:taylor=1:calm=0.9:times=1",
-    "seacache": "threshold=0.6",
-    "magcache": "threshold=0.3",
-    "fbcache": "threshold=2",
-    "firstblock-taylor": "threshold=2",
-    "dbcache": "threshold=2:first=1:last=1:warmup=3:order=1",
-    "taylorseer": "mode=module:order=2",
-    "blockdance": "interval=3",
-    "sortblock": "period=4",
-    "static": "mask=0/1/4/6",
-    "cache": "scope=module:modules=attention:indicator=probe:estimator=newton:order=2:nodes=sigma:threshold=0.9",
-}
-OFF = {
-    "taylorseer": "interval=1:mode=module",
-    "blockdance": "interval=1",
-    "sortblock": "period=1",
-    "static": "mask=1111111111",
-    "cache": "threshold=0:scope=blocks",
-    "teacache": "coefficients=identity:threshold=0",
-    "teablockcache": "coefficients=identity:threshold=0:taylor=1",
-    "dbcache": "threshold=0:first=1",
-}
-
-
 def test_every_preset_is_tried_here():
     assert sorted(ENGAGED) == PRESETS
 
@@ -146,6 +145,15 @@ def test_it_keeps_the_accelerators_contract(name, pipe):
     report = check_accelerator(name, pipe, options)
     assert report.record.engaged and report.record.stats["bytes"] > 0
     assert "true_cfg" in pipe.info.features and "branches do not mix" in report.checks
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_its_trial_options_skip_something_on_random_weights(name, pipe):
+    spec = registry().accelerators[name]
+    for steps in (8, 10):
+        with accelerate(pipe, f"{name}:{spec.trial}" if spec.trial else name, steps=steps) as session:
+            draw(pipe, num_inference_steps=steps)
+            assert session.report()[0].engaged
 
 
 def draw(pipe, **changes):

@@ -59,6 +59,8 @@ HASTE = AcceleratorSpec(
     target="fastdiff_sample_haste.method:Haste",
     config=HasteConfig,
     claims=frozenset({"depth"}),
+    # it replaces the loop over the blocks: caches that would walk the blocks past it are refused
+    tags=frozenset({"fused-loop"}),
     requires=frozenset({"blocks"}),
     fidelity=Fidelity.LOSSY,
     predict=predict,
