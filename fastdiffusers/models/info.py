@@ -119,7 +119,9 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         raise WeightsError(f"{str(folder)!r} lacks the folder {lacking[0]!r}; it needs {', '.join(present)}")
     denoiser, vae = read_config(folder / parts.denoiser), read_config(folder / "vae")
     if not isinstance(vae.get("block_out_channels"), list):
-        raise WeightsError(f"{str(folder / 'vae')!r}: block_out_channels must be a list of integers")
+        raise WeightsError(
+            f"{str(folder / 'vae')!r}: sample_size must be an integer and block_out_channels a list of integers"
+        )
     guided = bool(denoiser.get("guidance_embeds"))
     return ModelInfo(
         name=str(name_or_path) if str(name_or_path) in EMBEDDED else folder.resolve().name,

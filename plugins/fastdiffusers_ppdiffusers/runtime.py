@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ PYTHONS = ((3, 10), (3, 11))
 
 def require(version: tuple[int, ...] = sys.version_info[:2]) -> None:
     """`MissingDependency` with the command that installs the extra, or with the Python that it needs."""
-    if importlib.util.find_spec("ppdiffusers") is not None:
+    if is_installed():
         return
     if version not in PYTHONS:
         raise MissingDependency(
@@ -30,6 +31,12 @@ def require(version: tuple[int, ...] = sys.version_info[:2]) -> None:
             f"is Python {'.'.join(map(str, version))}"
         )
     raise MissingDependency(f"models of Stable Diffusion need ppdiffusers, which is not installed: {install_command()}")
+
+
+def is_installed() -> bool:
+    """Whether there is a package ppdiffusers; a mere folder of that name (a clone of PaddleMIX) is none."""
+    found = importlib.util.find_spec("ppdiffusers")
+    return found is not None and found.origin is not None
 
 
 def install_command() -> str:
@@ -48,8 +55,10 @@ def load_ppdiffusers() -> ModuleType:
     require()
     prepare()
     try:
-        import ppdiffusers
-        from paddlenlp.utils.log import logger
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Setuptools is replacing distutils", category=UserWarning)
+            import ppdiffusers
+            from paddlenlp.utils.log import logger
     except Exception as error:
         raise MissingDependency(
             f"ppdiffusers cannot be imported ({one_line(error)}); its pinned set: {install_command()}"
