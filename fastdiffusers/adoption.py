@@ -20,9 +20,10 @@ def is_ours(pipe: Any) -> bool:
 
 
 def adopt(pipe: Any, plugins: Registry) -> Recorder:
-    """Let the family that recognises ``pipe`` stand something for it; ``recorder.pipe`` is that, ``undo`` gives it back.
+    """Let the family that recognises ``pipe`` make something that stands for it: the ``pipe`` of the recorder returned.
 
-    Raises `InputError` when no family does, and whatever the family has against it; ``pipe`` is then as it was.
+    Its ``undo`` gives the pipeline back as it was. Raises `InputError` when no family recognises it, and whatever the
+    family has against it; nothing has changed then.
     """
     family = next((f for f in plugins.pipelines.values() if f.recognise is not None and f.recognise(pipe)), None)
     if family is None:

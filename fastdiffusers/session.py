@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastdiffusers.accelerator import Accelerator, Setting, one_line
 from fastdiffusers.adoption import adopt, is_ours
@@ -16,9 +16,6 @@ from fastdiffusers.plugins import Registry, registry
 from fastdiffusers.record import Record, expected_record, measured_record
 from fastdiffusers.recorder import Recorder
 from fastdiffusers.request import parse
-
-if TYPE_CHECKING:
-    from fastdiffusers.models.info import ModelInfo
 
 
 def accelerate(

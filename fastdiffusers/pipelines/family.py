@@ -48,8 +48,8 @@ class PipelineFamily:
         recognise: ``recognise(pipe) -> bool`` for a pipeline that somebody else's library built: is it of this family?
             It goes by names and structure and imports nothing. None: only our own pipelines are of the family.
         holder: ``"module:Class"`` called as ``Class(pipe, recorder)`` for such a pipeline. The object stands for it in
-            the session: it has ``info`` and ``transformer``, and feeds ``recorder.context``. It changes ``pipe`` through
-            ``recorder`` only.
+            the session: it has ``info`` and ``transformer``, and feeds ``recorder.context``. It changes ``pipe``
+            through ``recorder`` only.
     """
 
     name: str

@@ -67,7 +67,7 @@ class StandIn(nn.LayerList):
 
 
 def intercept(layer: nn.Layer, stack: BlockStack, recorder: Recorder) -> View:
-    """Let ``layer`` run its blocks through the ``block_loop`` of the view that is returned, until ``recorder`` undoes it."""
+    """Let ``layer`` run its blocks through the ``block_loop`` of the view returned, until ``recorder`` undoes it."""
     view = View(layer, stack)
 
     def visit(hidden_states: Any, encoder_hidden_states: Any, temb: Any, **rest: Any) -> tuple[Any, Any]:

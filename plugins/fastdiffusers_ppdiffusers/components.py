@@ -1,7 +1,7 @@
 """The parts of a model folder as layers of ppdiffusers: every weight from the files, none left at random.
 
-ppdiffusers' own loader is not used: it writes a pickle of the text encoders into the model's folder, ignores settings it
-does not know (SD3.5's, for one), and goes on when weights are missing.
+ppdiffusers' own loader is not used: it writes a pickle of the text encoders into the model's folder, ignores settings
+that it does not know (SD3.5's, for one), and goes on when weights are missing.
 """
 
 from __future__ import annotations

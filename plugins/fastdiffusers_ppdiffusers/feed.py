@@ -100,7 +100,7 @@ class StepFeed:
             self._step = self._calls = 0
         if self._calls == len(BRANCHES):
             raise PluginError(
-                "this pipeline evaluates its network more than twice a step, which accelerators do not know; detach them"
+                "this pipeline evaluates its network more than twice a step, which accelerators do not know; detach"
             )
         self.context.at(self._step, BRANCHES[self._calls], shape)
         self._calls += 1

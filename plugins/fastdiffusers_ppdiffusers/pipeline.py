@@ -57,7 +57,6 @@ class StableDiffusion(ABC):
         pipe.set_progress_bar_config(disable=True)
         recorder = Recorder(pipe, self.context)
         patch = int(info.transformer.get("patch_size") or 1)
-        self._prepare(recorder)
         StepFeed(pipe, self.denoiser, recorder, lambda arguments: latent_grid(arguments, patch))
 
     @classmethod
@@ -85,9 +84,6 @@ class StableDiffusion(ABC):
     def _tokenizers(cls, info: ModelInfo) -> dict[str, Any]:
         names = [name.replace("text_encoder", "tokenizer") for name in cls.ENCODERS]
         return {name: CLIPTokenizer.from_folder(info.path / name) for name in names}
-
-    def _prepare(self, recorder: Recorder) -> None:
-        """Last touches before the steps are listened to."""
 
     @property
     def denoiser(self) -> Any:
@@ -140,7 +136,9 @@ class StableDiffusion(ABC):
         """
         started = time.perf_counter()
         if image is not None:
-            raise InputError(f"{self.info.name} draws from text only; `image` (img2img) is not offered for {self.info.family}")
+            raise InputError(
+                f"{self.info.name} draws from text only; `image` (img2img) is not offered for {self.info.family}"
+            )
         prompts = prompts_of(prompt)
         guidance = self.GUIDANCE if guidance_scale is None else guidance_scale
         check_call(1.0, guidance, num_images_per_prompt, max_sequence_length, output_type)
@@ -179,7 +177,9 @@ class StableDiffusion(ABC):
             "decode": done - denoised,
             "total": done - started,
         }
-        return Output(images, final, seeds, stages, tuple(next(iter(cut.values()), None) for cut in positive.cut), notes)
+        return Output(
+            images, final, seeds, stages, tuple(next(iter(cut.values()), None) for cut in positive.cut), notes
+        )
 
     @abstractmethod
     def _encode(self, prompts: list[str], length: int | None) -> Encoded:

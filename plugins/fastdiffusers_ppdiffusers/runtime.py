@@ -1,7 +1,7 @@
 """ppdiffusers, imported when a model of it is loaded: the missing extra in one line, a quiet start, what Paddle lacks.
 
-`import ppdiffusers` changes Paddle for the whole process (`paddle.max`, `repeat_interleave`, `randn` and others, methods
-of `Layer`). That is its own doing; ours is `supply_missing` alone, which adds a function and changes none.
+`import ppdiffusers` changes Paddle for the whole process (`paddle.max`, `repeat_interleave`, `randn` and others,
+methods of `Layer`). That is its own doing; ours is `supply_missing` alone, which adds a function and changes none.
 """
 
 from __future__ import annotations

@@ -24,7 +24,10 @@ class SD3Pipeline(StableDiffusion):
     ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
     GUIDANCE = 7.0
     STEPS = 28
-    transformer: View
+
+    def __init__(self, pipe: Any, tokenizers: dict[str, Any], info: ModelInfo) -> None:
+        super().__init__(pipe, tokenizers, info)
+        self.transformer: View = intercept(pipe.transformer, SD3_STACK, Recorder(pipe, self.context))
 
     @classmethod
     def _tokenizers(cls, info: ModelInfo) -> dict[str, Any]:
@@ -35,16 +38,15 @@ class SD3Pipeline(StableDiffusion):
             found["tokenizer_3"] = T5Tokenizer.from_folder(info.path / "tokenizer_3")
         return found
 
-    def _prepare(self, recorder: Recorder) -> None:
-        self.transformer = intercept(self.pipe.transformer, SD3_STACK, recorder)
-
     def _encode(self, prompts: list[str], length: int | None) -> Encoded:
         one = clip_penultimate(self.tokenizers["tokenizer"], self.pipe.text_encoder, prompts)
         two = clip_penultimate(self.tokenizers["tokenizer_2"], self.pipe.text_encoder_2, prompts)
         width = int(self.info.transformer["joint_attention_dim"])
         if self.pipe.text_encoder_3 is None:
             tokens = self.tokenizers["tokenizer"].max_length
-            three = Encoded(paddle.zeros([len(prompts), tokens, width], dtype=one.hidden.dtype), None, [{}] * len(prompts))
+            three = Encoded(
+                paddle.zeros([len(prompts), tokens, width], dtype=one.hidden.dtype), None, [{}] * len(prompts)
+            )
         else:
             three = t5_last(self.tokenizers["tokenizer_3"], self.pipe.text_encoder_3, prompts, length or T5_LENGTH)
         clip = paddle.concat([one.hidden, two.hidden], axis=-1)

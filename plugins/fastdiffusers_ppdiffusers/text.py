@@ -61,7 +61,9 @@ def notes_on(prompts: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
 
 def merged(*parts: Encoded) -> list[dict[str, str]]:
     """What several encoders cut off of the same prompts."""
-    return [{name: rest for cut in cuts for name, rest in cut.items()} for cuts in zip(*(p.cut for p in parts), strict=True)]
+    return [
+        {name: rest for cut in cuts for name, rest in cut.items()} for cuts in zip(*(p.cut for p in parts), strict=True)
+    ]
 
 
 def _cut(name: str, truncated: Sequence[str | None]) -> list[dict[str, str]]:

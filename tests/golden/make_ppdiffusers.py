@@ -58,7 +58,9 @@ def fill(module, part):
             # the hub's files have this prefix, which transformers has dropped since
             wanted = name
             if part.startswith("text_encoder") and "encoder.block" not in name and name[:4] != "text":
-                wanted = f"text_model.{name}" if name not in ("shared.weight", "encoder.final_layer_norm.weight") else name
+                wanted = (
+                    f"text_model.{name}" if name not in ("shared.weight", "encoder.final_layer_norm.weight") else name
+                )
             if name == "encoder.embed_tokens.weight":
                 continue
             shapes[wanted] = list(tensor.shape)

@@ -35,9 +35,7 @@ class Attention(nn.Layer):
     def forward(self, hidden_states, encoder_hidden_states=None, image_rotary_emb=None, **kwargs):
         text = 0 if encoder_hidden_states is None else encoder_hidden_states.shape[1]
         x = hidden_states if not text else paddle.concat([encoder_hidden_states, hidden_states], axis=1)
-        q, k, v = (
-            part.reshape([*x.shape[:2], HEADS, -1]) for part in self.qkv(x + image_rotary_emb).chunk(3, axis=-1)
-        )
+        q, k, v = (part.reshape([*x.shape[:2], HEADS, -1]) for part in self.qkv(x + image_rotary_emb).chunk(3, axis=-1))
         out = self.out(nn.functional.scaled_dot_product_attention(q, k, v).reshape(x.shape))
         return (out[:, text:], out[:, :text]) if text else out
 
@@ -49,9 +47,7 @@ class DoubleBlock(nn.Layer):
         self.attn = Attention()
         self.ff, self.ff_context = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
 
-    def forward(
-        self, hidden_states, encoder_hidden_states, temb, image_rotary_emb=None, joint_attention_kwargs=None
-    ):
+    def forward(self, hidden_states, encoder_hidden_states, temb, image_rotary_emb=None, joint_attention_kwargs=None):
         image, gate, shift, scale, gate_mlp = self.norm1(hidden_states, emb=temb)
         text, text_gate, *_, text_gate_mlp = self.norm1_context(encoder_hidden_states, emb=temb)
         attended, text_attended = self.attn(

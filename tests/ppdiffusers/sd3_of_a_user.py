@@ -1,4 +1,4 @@
-"""A StableDiffusion3Pipeline as a user of ppdiffusers builds one: by ppdiffusers' own classes, without fastdiffusers."""
+"""A StableDiffusion3Pipeline as a user builds one: by ppdiffusers' own classes, without fastdiffusers."""
 
 import json
 from pathlib import Path

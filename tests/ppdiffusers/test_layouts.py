@@ -74,7 +74,11 @@ def lacking(folder):
 
 
 WRONG = [
-    ("sd3", lambda f: changed(f, "transformer/config.json", qk_norm="rms_norm"), "qk_norm='rms_norm', which ppdiffusers"),
+    (
+        "sd3",
+        lambda f: changed(f, "transformer/config.json", qk_norm="rms_norm"),
+        "qk_norm='rms_norm', which ppdiffusers",
+    ),
     ("sd3", lambda f: changed(f, "scheduler/scheduler_config.json", use_karras_sigmas=True), "use_karras_sigmas=True"),
     ("sd15", lambda f: changed(f, "scheduler/scheduler_config.json", _class_name="NoScheduler"), "unknown scheduler"),
     ("sd15", lambda f: changed(f, "unet/config.json", _class_name="OtherModel"), "unknown class 'OtherModel'"),

@@ -77,7 +77,13 @@ def test_the_output_has_pictures_seeds_stages_and_what_was_cut_off(pipelines):
 def test_the_step_context_knows_every_step_and_names_a_doubled_batch_cond(pipelines):
     pipe = pipelines("sd3")
     seen = []
-    pipe("a cat", num_inference_steps=4, seed=0, callback=lambda *a: seen.append((a[0], a[1], pipe.context.branch)), **SIZE)
+    pipe(
+        "a cat",
+        num_inference_steps=4,
+        seed=0,
+        callback=lambda *a: seen.append((a[0], a[1], pipe.context.branch)),
+        **SIZE,
+    )
     context = pipe.context
     assert [step for step, *_ in seen] == [0, 1, 2, 3] and {branch for *_, branch in seen} == {"cond"}
     assert context.steps == 4 and context.grid == (6, 8) and not context.active
