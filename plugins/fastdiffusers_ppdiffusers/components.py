@@ -16,7 +16,8 @@ from fastdiffusers.errors import WeightsError, one_of
 from fastdiffusers.models.autoencoder_kl import AutoencoderKL
 from fastdiffusers.models.clip_text import CLIPTextModel
 from fastdiffusers.models.t5_encoder import T5EncoderModel
-from fastdiffusers.weights import load_state, read_config, weight_files
+from fastdiffusers.weights.layers import load_state
+from fastdiffusers.weights.layout import read_config, weight_files
 from fastdiffusers_ppdiffusers.runtime import load_ppdiffusers
 
 RENAMES: dict[str, Callable[[str], str | None]] = {

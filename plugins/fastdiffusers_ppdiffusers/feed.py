@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastdiffusers.context import BRANCHES
 from fastdiffusers.errors import PluginError
 from fastdiffusers.recorder import Recorder
 
-Grid = Callable[[dict[str, Any]], "tuple[int, int] | None"]
+GridOf = Callable[[dict[str, Any]], "tuple[int, int] | None"]
 
 
 class StepFeed:
@@ -31,14 +32,14 @@ class StepFeed:
     what the network's timestep has to be multiplied with to be one of the scheduler's.
     """
 
-    def __init__(self, pipe: Any, denoiser: Any, recorder: Recorder, grid: Grid, scale: float = 1.0) -> None:
+    def __init__(self, pipe: Any, denoiser: Any, recorder: Recorder, grid: GridOf, scale: float = 1.0) -> None:
         self.context = recorder.context
         self.scheduler = pipe.scheduler
         self.grid = grid
         self.scale = scale
         self._announced = False
         self._step = self._calls = 0
-        self._names = _positional(denoiser.forward)
+        self._names = list(inspect.signature(denoiser.forward).parameters)
         recorder.patch(self.scheduler, "set_timesteps", self._around_set_timesteps(self.scheduler.set_timesteps))
         recorder.patch(self.scheduler, "step", self._around_step(self.scheduler.step))
         recorder.patch(denoiser, "forward", self._around_forward(denoiser.forward))
@@ -108,8 +109,8 @@ class StepFeed:
     def _levels(self, timestep: Any) -> list[float]:
         """Noise levels of the steps from ``timestep`` on (image-to-image leaves the first ones out)."""
         timesteps = np.asarray(self.scheduler.timesteps.numpy(), np.float64).reshape(-1)
-        now = float(timestep.astype("float32").reshape([-1])[0].item()) * self.scale
-        left = timesteps[int(np.abs(timesteps - now).argmin()) :]
+        now = timestep if isinstance(timestep, int | float) else timestep.astype("float32").reshape([-1])[0].item()
+        left = timesteps[int(np.abs(timesteps - now * self.scale).argmin()) :]
         return [max(level, 1e-6) for level in noise_levels(self.scheduler, left)]
 
 
@@ -120,9 +121,3 @@ def noise_levels(scheduler: Any, timesteps: Any) -> list[float]:
         return [float(t) / scheduler.config.num_train_timesteps for t in timesteps]
     alphas = np.asarray(kept.numpy(), np.float64)
     return [float(np.sqrt(1 - alphas[min(max(round(t), 0), len(alphas) - 1)])) for t in timesteps]
-
-
-def _positional(function: Callable[..., Any]) -> list[str]:
-    import inspect
-
-    return list(inspect.signature(function).parameters)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+Grid = Callable[[dict[str, Any], int], "tuple[int, int] | None"]
 
 
 def latent_grid(arguments: dict[str, Any], patch: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 from fastdiffusers.errors import PluginError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.pipelines.family import PipelineFamily
-from fastdiffusers.plugins import registry
 from fastdiffusers.recorder import Recorder
 from fastdiffusers_ppdiffusers.blocks import intercept
+from fastdiffusers_ppdiffusers.families import FAMILIES
 from fastdiffusers_ppdiffusers.feed import StepFeed
-from fastdiffusers_ppdiffusers.grids import latent_grid, packed_grid
+from fastdiffusers_ppdiffusers.grids import Grid, latent_grid, packed_grid
+
+TRIED = "0.29.0"
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,14 @@ class Held:
 
     family: str
     scale = 1.0
-    grid = staticmethod(latent_grid)
-    note = ""
+    grid: Grid = staticmethod(latent_grid)
 
     def __init__(self, pipe: Any, recorder: Recorder) -> None:
-        family = registry().pipelines[self.family]
+        family = next(family for family in FAMILIES if family.name == self.family)
         denoiser = getattr(pipe, family.parts.denoiser)
         self.pipe = pipe
         self.context = recorder.context
-        self.info = held_info(pipe, family, self.note)
+        self.info = held_info(pipe, family, self.note())
         self.transformer: Any = denoiser
         if family.stack is not None:
             self.transformer = intercept(denoiser, family.stack, recorder)
@@ -75,6 +77,11 @@ class Held:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the user's pipeline."""
         return self.pipe(*args, **kwargs)
+
+    def note(self) -> str:
+        """What every record should say: whether this was tried with the version that is there."""
+        version = getattr(sys.modules.get("ppdiffusers"), "__version__", TRIED)
+        return "" if version == TRIED else f"interface-tested: tried with ppdiffusers {TRIED}, this is {version}"
 
 
 class HeldSD15(Held):
@@ -101,7 +108,10 @@ class HeldFlux(Held):
     family = "ppdiffusers-flux"
     scale = 1000.0  # FLUX's network takes σ, the scheduler counts in thousandths
     grid = staticmethod(packed_grid)
-    note = "interface-tested: no published ppdiffusers has a FluxPipeline, this was tried on a stand-in with its calls"
+
+    def note(self) -> str:
+        """No version with FLUX could be tried."""
+        return "interface-tested: no published ppdiffusers has a FluxPipeline, this was tried on a stand-in"
 
 
 def held_info(pipe: Any, family: PipelineFamily, note: str) -> HeldInfo:

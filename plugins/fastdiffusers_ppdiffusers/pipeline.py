@@ -67,7 +67,12 @@ class StableDiffusion(ABC):
         needed = memory.weights_bytes(sum(info.parameters().values()), dtype)
         memory.require(needed, f"loading {info.name} in {dtype}", "use a smaller dtype or a smaller model")
         denoiser = info.parts.denoiser
-        parts: dict[str, Any] = {name: load_network(info.path / name, dtype) for name in (denoiser, "vae")}
+        # SDXL's VAE overflows in half precision
+        exact = dtype == "float16" and info.vae.get("force_upcast")
+        parts: dict[str, Any] = {
+            denoiser: load_network(info.path / denoiser, dtype),
+            "vae": load_network(info.path / "vae", "float32" if exact else dtype),
+        }
         for name in cls.ENCODERS:
             there = (info.path / name).is_dir()
             parts[name] = load_encoder(info.path / name, dtype) if there else None
@@ -237,7 +242,8 @@ class StableDiffusion(ABC):
     def _decode(self, latents: Any) -> Any:
         config = self.vae.config
         shift = getattr(config, "shift_factor", None) or 0.0
-        return self.vae.decode(latents / config.scaling_factor + shift, return_dict=False)[0]
+        cells = (latents / config.scaling_factor + shift).astype(self.vae.parameters()[0].dtype)
+        return self.vae.decode(cells, return_dict=False)[0]
 
     def _start(self, latents: Any, seeds: tuple[int, ...], height: int, width: int) -> Any:
         shape = (int(self.vae.config.latent_channels), height // self.vae_scale_factor, width // self.vae_scale_factor)

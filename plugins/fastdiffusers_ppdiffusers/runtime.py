@@ -74,7 +74,7 @@ def supply_missing() -> None:
     import paddle.nn.functional as functional
 
     if not hasattr(functional, "scaled_dot_product_attention_"):
-        functional.scaled_dot_product_attention_ = _attention
+        functional.scaled_dot_product_attention_ = _attention  # type: ignore[attr-defined]
 
 
 def _attention(

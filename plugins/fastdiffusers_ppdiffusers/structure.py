@@ -86,5 +86,5 @@ def _takes(model: Any, *names: str) -> bool:
 
 
 def _holds(model: Any, name: str, parts: tuple[str, ...]) -> bool:
-    blocks = getattr(model, name, None)
+    blocks: Any = getattr(model, name, None)
     return _is_layer(blocks) and len(blocks) > 0 and all(hasattr(blocks[0], part) for part in parts)

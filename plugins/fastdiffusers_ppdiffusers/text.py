@@ -11,12 +11,12 @@ from typing import Any
 
 import paddle
 
-from fastdiffusers.models.tokenizers import TextTokenizer
+from fastdiffusers.models.tokenizers import TextTokenizer, Tokens
 
 
 @dataclass
 class Encoded:
-    """``hidden`` [B, T, C]; ``pooled`` [B, C] or None; ``cut``: per prompt, by the encoder's name, what did not fit."""
+    """``hidden`` [B, T, C]; ``pooled`` [B, C] or None; ``cut``: per prompt, by an encoder's limit, what did not fit."""
 
     hidden: Any
     pooled: Any = None
@@ -34,28 +34,28 @@ class Encoded:
 def clip_last(tokenizer: TextTokenizer, encoder: Any, prompts: Sequence[str]) -> Encoded:
     """CLIP's last hidden state (SD1.5)."""
     tokens = tokenizer(prompts)
-    return Encoded(encoder(paddle.to_tensor(tokens.ids))[0], None, _cut("CLIP", tokens.truncated))
+    return Encoded(encoder(paddle.to_tensor(tokens.ids))[0], None, _cut("CLIP", tokens))
 
 
-def clip_penultimate(tokenizer: TextTokenizer, encoder: Any, prompts: Sequence[str], name: str = "CLIP") -> Encoded:
+def clip_penultimate(tokenizer: TextTokenizer, encoder: Any, prompts: Sequence[str]) -> Encoded:
     """CLIP's last but one hidden state, and its first output: the projected text where it has a projection."""
     tokens = tokenizer(prompts)
     out = encoder(paddle.to_tensor(tokens.ids), output_hidden_states=True)
-    return Encoded(out.hidden_states[-2], out[0], _cut(name, tokens.truncated))
+    return Encoded(out.hidden_states[-2], out[0], _cut("CLIP", tokens))
 
 
 def t5_last(tokenizer: TextTokenizer, encoder: Any, prompts: Sequence[str], length: int) -> Encoded:
     """T5's last hidden state."""
     tokens = tokenizer(prompts, length)
-    return Encoded(encoder(paddle.to_tensor(tokens.ids))[0], None, _cut("T5", tokens.truncated))
+    return Encoded(encoder(paddle.to_tensor(tokens.ids))[0], None, _cut("T5", tokens))
 
 
 def notes_on(prompts: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
     """What was cut off, in words."""
     return tuple(
-        f"prompt {_short(prompt)!r}: {name} reads no more than its length, so {_short(rest)!r} was cut off"
+        f"prompt {_short(prompt)!r}: {limit}, so {_short(rest)!r} was cut off"
         for prompt, cut in zip(prompts, encoded.cut, strict=True)
-        for name, rest in cut.items()
+        for limit, rest in cut.items()
     )
 
 
@@ -66,8 +66,9 @@ def merged(*parts: Encoded) -> list[dict[str, str]]:
     ]
 
 
-def _cut(name: str, truncated: Sequence[str | None]) -> list[dict[str, str]]:
-    return [{} if rest is None else {name: rest} for rest in truncated]
+def _cut(name: str, tokens: Tokens) -> list[dict[str, str]]:
+    limit = f"{name} reads {tokens.ids.shape[1]} tokens"
+    return [{} if rest is None else {limit: rest} for rest in tokens.truncated]
 
 
 def _repeat(tensor: Any, copies: int) -> Any:
