@@ -194,7 +194,7 @@ class FluxPipeline:
         }
         n = num_inference_steps
         self.scheduler.set_timesteps(n, sigmas=np.linspace(1.0, 1 / n, n), mu=0.5)
-        with self.progress_bar(total=n) as bar:
+        with (self.progress_bar or _no_bar)(total=n) as bar:
             for t in self.scheduler.timesteps:
                 timestep = t.expand([latents.shape[0]]) / 1000
                 v = self.transformer(hidden_states=latents, timestep=timestep, **told, **fixed)[0]
@@ -204,6 +204,10 @@ class FluxPipeline:
                 latents = self.scheduler.step(v, t, latents, return_dict=False)[0]
                 bar.update()
         return SimpleNamespace(images=latents)
+
+
+def _no_bar(total):
+    return contextlib.nullcontext(SimpleNamespace(update=lambda: None))
 
 
 def _encode(prompt, copies):

@@ -95,7 +95,10 @@ def test_a_third_evaluation_in_a_step_is_refused(pipe):
     assert "forward" not in vars(network)
 
 
-def test_the_network_called_by_itself_is_plain(pipe):
+@pytest.mark.parametrize("bar", [True, False])
+def test_the_generation_is_over_after_its_last_step(pipe, bar):
+    if not bar:
+        pipe.progress_bar = None
     draw = draw_with(pipe)
     with fastdiffusers.accelerate(pipe, SPEC, steps=12) as session:
         draw(**CALL)

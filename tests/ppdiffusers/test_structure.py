@@ -128,6 +128,12 @@ def missing(monkeypatch):
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
 
 
+def test_a_folder_of_that_name_is_not_the_package(monkeypatch):
+    folder = types.SimpleNamespace(origin=None)  # what the import system finds in a clone of PaddleMIX
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: folder)
+    assert not runtime.is_installed()
+
+
 def test_without_the_extra_there_is_one_line_with_the_command(monkeypatch):
     missing(monkeypatch)
     with pytest.raises(MissingDependency) as caught:
