@@ -32,21 +32,29 @@ class PlainLoop:
 
 
 class View:
-    """A transformer as the engine sees it: its lists of blocks, and ``block_loop``. The rest is the transformer's own.
+    """A transformer as the engine sees it: its lists of blocks, and ``block_loop``, which can be set.
+
+    All else is the transformer's own; it can be read here, and is set on ``layer``, where it has an effect.
 
     Attributes:
         layer: the transformer.
     """
 
+    layer: nn.Layer
+    block_loop: Callable[..., Any]
+
     def __init__(self, layer: nn.Layer, stack: BlockStack) -> None:
-        self.layer = layer
-        self.block_loop: Callable[..., Any] = PlainLoop(stack)
-        for group in stack.groups:
-            setattr(self, group.layers, getattr(layer, group.layers))
+        lists = {group.layers: getattr(layer, group.layers) for group in stack.groups}
+        vars(self).update(layer=layer, block_loop=PlainLoop(stack), **lists)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the transformer."""
         return self.layer(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "block_loop":
+            raise AttributeError(f"{name!r} would have no effect here; set it on `layer`, the transformer itself")
+        vars(self)[name] = value
 
     def __getattr__(self, name: str) -> Any:
         if name == "layer":  # not set yet: a copy is being made

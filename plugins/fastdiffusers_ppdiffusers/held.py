@@ -128,7 +128,7 @@ def held_info(pipe: Any, family: PipelineFamily, note: str) -> HeldInfo:
     return HeldInfo(
         name=Path(name).name,
         family=family.name,
-        path=Path(name),
+        path=Path("held") / Path(name).name,  # not the folder it came from: its weights may be others by now
         features=frozenset(family.features - {"guidance"} | guided),
         dtype=str(denoiser.parameters()[0].dtype).rpartition(".")[2],
         transformer=configuration,

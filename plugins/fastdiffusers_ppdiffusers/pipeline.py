@@ -26,6 +26,7 @@ from fastdiffusers.pipelines.arguments import check_call, is_integer, prompts_of
 from fastdiffusers.pipelines.flux import check_dtype
 from fastdiffusers.pipelines.output import Output
 from fastdiffusers.recorder import Recorder
+from fastdiffusers_ppdiffusers.attention_size import attention_size
 from fastdiffusers_ppdiffusers.components import load_encoder, load_network, load_scheduler
 from fastdiffusers_ppdiffusers.feed import StepFeed
 from fastdiffusers_ppdiffusers.grids import latent_grid
@@ -275,19 +276,9 @@ class StableDiffusion(ABC):
         return int(steps)
 
     def _check_memory(self, batch: int, height: int, width: int) -> None:
-        config = self.info.transformer
-        heads, width_of = config.get("num_attention_heads"), config.get("attention_head_dim")
-        if not (isinstance(heads, int) and isinstance(width_of, int)):  # a UNet: its widest level is its first
-            heads, width_of = 8, int((config.get("block_out_channels") or [320])[0]) // 8
-        needed = memory.activation_bytes(
-            batch,
-            height,
-            width,
-            self.info.tokens(height, width),
-            heads,
-            width_of,
-            self.info.vae["block_out_channels"][0],
-            str(self.dtype).rpartition(".")[2],
-        )
+        tokens, heads, head_dim = attention_size(self.info.transformer, self.info.tokens(height, width))
+        channels = self.info.vae["block_out_channels"][0]
+        dtype = str(self.dtype).rpartition(".")[2]
+        needed = memory.activation_bytes(batch, height, width, tokens, heads, head_dim, channels, dtype)
         what = f"drawing {counted(batch, 'picture')} of {width}x{height}, guidance's branch counted"
         memory.require(needed, what, "draw fewer at once, or smaller ones")

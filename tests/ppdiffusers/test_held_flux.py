@@ -83,6 +83,14 @@ def test_one_session_at_a_time_and_a_refusal_leaves_nothing(pipe):
     assert before.changes(Snapshot(pipe, before)) == {}
 
 
+def test_what_would_have_no_effect_cannot_be_set(pipe):
+    with fastdiffusers.accelerate(pipe) as session:
+        view = session.pipe.transformer
+        assert view.layer is pipe.transformer and view.proj_out is pipe.transformer.proj_out
+        with pytest.raises(AttributeError, match="'forward' would have no effect here; set it on `layer`"):
+            view.forward = None
+
+
 def test_a_third_evaluation_in_a_step_is_refused(pipe):
     network = pipe.transformer
     with fastdiffusers.accelerate(pipe, SPEC, steps=12), pytest.raises(PluginError, match="more than twice a step"):

@@ -13,6 +13,7 @@ from fastdiffusers.errors import InputError, MissingDependency
 from fastdiffusers.models.info import describe
 from fastdiffusers.plugins import registry
 from fastdiffusers_ppdiffusers import register_pipelines, runtime
+from fastdiffusers_ppdiffusers.attention_size import attention_size
 from fastdiffusers_ppdiffusers.structure import is_flux, is_sd3, is_sd15, is_sdxl
 
 
@@ -163,6 +164,22 @@ def test_a_folder_is_described_and_planned_without_the_extra(checkpoints):
     assert set(info.parameters()) == {"transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"}
     sigmas = registry().pipelines["sd3"].sigmas(info, info.default_setting)
     assert len(sigmas) == 28 and sigmas[0] == 1.0 and np.all(np.diff(sigmas) < 0)
+
+
+def test_the_largest_attention_of_the_published_models():
+    sd15 = {
+        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+        "attention_head_dim": 8,
+        "block_out_channels": [320, 640, 1280, 1280],
+    }
+    assert attention_size(sd15, 64 * 64) == (4096, 8, 40)
+    sdxl = {
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "attention_head_dim": [5, 10, 20],
+        "block_out_channels": [320, 640, 1280],
+    }
+    assert attention_size(sdxl, 128 * 128) == (4096, 10, 64)
+    assert attention_size({"num_attention_heads": 24, "attention_head_dim": 64}, 4096) == (4429, 24, 64)
 
 
 def test_the_command_line_says_it_in_one_line_with_code_2(checkpoints, tmp_path):
