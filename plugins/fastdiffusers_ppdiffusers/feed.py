@@ -43,6 +43,10 @@ class StepFeed:
         recorder.patch(self.scheduler, "set_timesteps", self._around_set_timesteps(self.scheduler.set_timesteps))
         recorder.patch(self.scheduler, "step", self._around_step(self.scheduler.step))
         recorder.patch(denoiser, "forward", self._around_forward(denoiser.forward))
+        self.watch(pipe, recorder)
+
+    def watch(self, pipe: Any, recorder: Recorder) -> None:
+        """End the generation when ``pipe``, which may be another one with the same network, leaves its progress bar."""
         if callable(getattr(pipe, "progress_bar", None)):
             recorder.patch(pipe, "progress_bar", self._around_progress_bar(pipe.progress_bar))
 

@@ -124,12 +124,13 @@ def held_info(pipe: Any, family: PipelineFamily, note: str) -> HeldInfo:
     if not configuration:
         raise PluginError(f"{type(denoiser).__name__} has no config, which says how many blocks there are")
     guided = {"guidance"} if configuration.get("guidance_embeds") else set()
+    own = {"guidance", "img2img"}  # what the model decides, and what the user's call does
     name = str(getattr(getattr(pipe, "config", None), "_name_or_path", "") or type(pipe).__name__)
     return HeldInfo(
         name=Path(name).name,
         family=family.name,
         path=Path("held") / Path(name).name,  # not the folder it came from: its weights may be others by now
-        features=frozenset(family.features - {"guidance"} | guided),
+        features=frozenset(family.features - own | guided),
         dtype=str(denoiser.parameters()[0].dtype).rpartition(".")[2],
         transformer=configuration,
         vae=vae,

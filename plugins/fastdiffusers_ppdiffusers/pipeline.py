@@ -20,7 +20,7 @@ from fastdiffusers.counting import counted
 from fastdiffusers.errors import InputError, NumericalError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.models.tokenizers import CLIPTokenizer
-from fastdiffusers.noise import check_seed, picture_noise
+from fastdiffusers.noise import check_seed
 from fastdiffusers.pipelines import memory, pixels
 from fastdiffusers.pipelines.arguments import check_call, is_integer, prompts_of
 from fastdiffusers.pipelines.flux import check_dtype
@@ -31,6 +31,7 @@ from fastdiffusers_ppdiffusers.components import load_encoder, load_network, loa
 from fastdiffusers_ppdiffusers.feed import StepFeed
 from fastdiffusers_ppdiffusers.grids import latent_grid
 from fastdiffusers_ppdiffusers.runtime import load_ppdiffusers
+from fastdiffusers_ppdiffusers.start import Start, check_strength, from_noise, from_picture
 from fastdiffusers_ppdiffusers.text import Encoded, notes_on
 
 Callback = Callable[[int, float, Any], None]
@@ -40,14 +41,16 @@ class StableDiffusion(ABC):
     """A base pipeline.
 
     Attributes:
-        pipe: ppdiffusers' pipeline, which runs the steps.
+        pipe, image_pipe: ppdiffusers' pipelines, which run the steps; they share all parts.
         info, context: as of every pipeline of ours.
     """
 
-    CLASS: str  # of ppdiffusers
+    CLASS: str  # of ppdiffusers, for text alone
+    IMAGE_CLASS: str  # the one that starts from a picture
     ENCODERS: tuple[str, ...]
     GUIDANCE: float
     STEPS: int
+    STRENGTH: float
 
     def __init__(self, pipe: Any, tokenizers: dict[str, Any], info: ModelInfo) -> None:
         self.pipe = pipe
@@ -58,7 +61,11 @@ class StableDiffusion(ABC):
         pipe.set_progress_bar_config(disable=True)
         recorder = Recorder(pipe, self.context)
         patch = int(info.transformer.get("patch_size") or 1)
-        StepFeed(pipe, self.denoiser, recorder, lambda arguments: latent_grid(arguments, patch))
+        feed = StepFeed(pipe, self.denoiser, recorder, lambda arguments: latent_grid(arguments, patch))
+        kind = getattr(load_ppdiffusers(), self.IMAGE_CLASS)
+        self.image_pipe = kind(**pipe.components | self._more(info) | self._more_for_images())
+        self.image_pipe.set_progress_bar_config(disable=True)
+        feed.watch(self.image_pipe, recorder)
 
     @classmethod
     def from_pretrained(cls, info: ModelInfo, dtype: str = "float32") -> Any:
@@ -84,6 +91,10 @@ class StableDiffusion(ABC):
     @classmethod
     def _more(cls, info: ModelInfo) -> dict[str, Any]:
         """Further arguments of ppdiffusers' class."""
+        return {}
+
+    def _more_for_images(self) -> dict[str, Any]:
+        """Further arguments of ppdiffusers' class that starts from a picture."""
         return {}
 
     @classmethod
@@ -124,6 +135,7 @@ class StableDiffusion(ABC):
         seed: int | None = None,
         latents: Any = None,
         image: Any = None,
+        strength: float | None = None,
         output_type: str = "pil",
         max_sequence_length: int | None = None,
         callback: Callback | None = None,
@@ -135,21 +147,22 @@ class StableDiffusion(ABC):
             negative_prompt: one, or one for each prompt.
             seed: picture i starts from the noise that torch's CPU generator draws for seed + i; None draws a seed.
             latents: [B, C, H/f, W/f] to start from in place of the drawn ones, of variance 1.
+            image, strength: a picture to start from (one, or one for each result; resampled to height × width), and the
+                share of the steps that are run (0.8, SDXL 0.3, SD3 0.6).
             max_sequence_length: number of T5 tokens, where there is a T5 (256).
             callback: called after every step with (step, sigma, latents).
         ``Output.latents`` are [B, C, H/f, W/f]. Errors are `InputError`, or `NumericalError` for latents that stopped
         being numbers.
         """
         started = time.perf_counter()
-        if image is not None:
-            raise InputError(
-                f"{self.info.name} draws from text only; `image` (img2img) is not offered for {self.info.family}"
-            )
+        if image is not None and latents is not None:
+            raise InputError("image and latents both say where to start; give one of them")
         prompts = prompts_of(prompt)
         guidance = self.GUIDANCE if guidance_scale is None else guidance_scale
         check_call(1.0, guidance, num_images_per_prompt, max_sequence_length, output_type)
         height, width = self._size(height, width)
         steps = self._steps(num_inference_steps)
+        share = 1.0 if image is None else check_strength(self.STRENGTH if strength is None else strength, steps)
         batch = len(prompts) * num_images_per_prompt
         first = secrets.randbelow(2**31) if seed is None else check_seed(seed)
         check_seed(first + batch - 1)
@@ -165,7 +178,11 @@ class StableDiffusion(ABC):
         conditions = self._conditions(positive.repeated(num_images_per_prompt), negative)
         encoded = time.perf_counter()
 
-        start = self._start(latents, seeds, height, width)
+        shape = (int(self.vae.config.latent_channels), height // self.vae_scale_factor, width // self.vae_scale_factor)
+        if image is None:
+            start = from_noise(latents, shape, seeds, self.dtype)
+        else:
+            start = from_picture(image, share, self.vae, (height, width), shape, seeds)
         x = self._denoise(conditions, start, seeds[0], (height, width), steps, guidance, callback)
         denoised = time.perf_counter()
 
@@ -206,7 +223,7 @@ class StableDiffusion(ABC):
     def _denoise(
         self,
         conditions: dict[str, Any],
-        latents: Any,
+        start: Start,
         seed: int,
         size: tuple[int, int],
         steps: int,
@@ -227,11 +244,14 @@ class StableDiffusion(ABC):
         state = paddle.get_rng_state()
         try:
             paddle.seed(seed % 2**32)
-            return self.pipe(
+            runner, given = self.pipe, {"latents": start.noise, "height": size[0], "width": size[1]}
+            if start.clean is not None:
+                runner = self.image_pipe
+                runner.prepare_latents = lambda _, timestep, *rest: start.prepared(self.scheduler, timestep)
+                given = {"image": paddle.zeros([1, 3, *size]), "strength": start.strength}
+            return runner(
                 **conditions,
-                latents=latents,
-                height=size[0],
-                width=size[1],
+                **given,
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 output_type="latent",
@@ -245,20 +265,6 @@ class StableDiffusion(ABC):
         shift = getattr(config, "shift_factor", None) or 0.0
         cells = (latents / config.scaling_factor + shift).astype(self.vae.parameters()[0].dtype)
         return self.vae.decode(cells, return_dict=False)[0]
-
-    def _start(self, latents: Any, seeds: tuple[int, ...], height: int, width: int) -> Any:
-        shape = (int(self.vae.config.latent_channels), height // self.vae_scale_factor, width // self.vae_scale_factor)
-        if latents is None:
-            return paddle.to_tensor(picture_noise(shape, seeds)).astype(self.dtype)
-        try:
-            given = np.asarray(latents, np.float32)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"latents are not an array of numbers: {str(error)[:100]}") from None
-        if given.shape != (len(seeds), *shape):
-            raise InputError(f"latents have the shape {given.shape}; {(len(seeds), *shape)} is needed")
-        if not np.isfinite(given).all():
-            raise InputError("latents hold NaN or infinity; finite numbers are needed")
-        return paddle.to_tensor(given).astype(self.dtype)
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         setting, unit = self.info.default_setting, self.info.unit

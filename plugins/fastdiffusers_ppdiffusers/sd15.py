@@ -13,9 +13,11 @@ class SD15Pipeline(StableDiffusion):
     """ppdiffusers' StableDiffusionPipeline. Its safety checker is not loaded."""
 
     CLASS = "StableDiffusionPipeline"
+    IMAGE_CLASS = "StableDiffusionImg2ImgPipeline"
     ENCODERS = ("text_encoder",)
     GUIDANCE = 7.5
     STEPS = 50
+    STRENGTH = 0.8
 
     @classmethod
     def _more(cls, info: ModelInfo) -> dict[str, Any]:

@@ -17,13 +17,22 @@ from fastdiffusers_ppdiffusers.text import Encoded, clip_penultimate, merged, t5
 T5_LENGTH = 256  # diffusers' default
 
 
+class _Length:
+    """In a tokenizer's place, which ppdiffusers asks for a length when it is built; texts are encoded here."""
+
+    def __init__(self, length: int) -> None:
+        self.model_max_length = length
+
+
 class SD3Pipeline(StableDiffusion):
     """ppdiffusers' StableDiffusion3Pipeline; ``transformer`` is the view of its transformer that caches drive."""
 
     CLASS = "StableDiffusion3Pipeline"
+    IMAGE_CLASS = "StableDiffusion3Img2ImgPipeline"
     ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
     GUIDANCE = 7.0
     STEPS = 28
+    STRENGTH = 0.6
 
     def __init__(self, pipe: Any, tokenizers: dict[str, Any], info: ModelInfo) -> None:
         super().__init__(pipe, tokenizers, info)
@@ -37,6 +46,9 @@ class SD3Pipeline(StableDiffusion):
         if (info.path / "text_encoder_3").is_dir():
             found["tokenizer_3"] = T5Tokenizer.from_folder(info.path / "tokenizer_3")
         return found
+
+    def _more_for_images(self) -> dict[str, Any]:
+        return {"tokenizer": _Length(self.tokenizers["tokenizer"].max_length)}
 
     def _encode(self, prompts: list[str], length: int | None) -> Encoded:
         one = clip_penultimate(self.tokenizers["tokenizer"], self.pipe.text_encoder, prompts)

@@ -17,9 +17,11 @@ class SDXLPipeline(StableDiffusion):
     """ppdiffusers' StableDiffusionXLPipeline."""
 
     CLASS = "StableDiffusionXLPipeline"
+    IMAGE_CLASS = "StableDiffusionXLImg2ImgPipeline"
     ENCODERS = ("text_encoder", "text_encoder_2")
     GUIDANCE = 5.0
     STEPS = 50
+    STRENGTH = 0.3
 
     @classmethod
     def _more(cls, info: ModelInfo) -> dict[str, Any]:

@@ -64,9 +64,14 @@ def test_what_cannot_be_had_is_one_line_with_code_2(fastdiff, checkpoints, famil
     assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_picture_to_start_from_is_refused_before_anything_is_loaded(fastdiff, checkpoints, tmp_path):
+def test_a_picture_to_start_from_and_the_same_bytes_again(fastdiff, checkpoints, tmp_path):
     from PIL import Image
 
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
-    done = fastdiff("infer", "a cat", "--model", checkpoints["sd15"], "--image", tmp_path / "x.png")
-    assert done.returncode == 2 and "sd15 (sd15) draws from text only" in done.stderr
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "x.png")
+    model = ("--model", checkpoints["sd3"])
+    start = ("--image", tmp_path / "x.png")
+    drawn = tmp_path / "drawn.png"
+    done = fastdiff("infer", "a cat", *model, *start, "--steps", 10, "--strength", 0.5, "--out", drawn)
+    assert done.returncode == 0, done.stderr
+    again = fastdiff("infer", "--from", drawn, *model, *start, "--json", "--out", tmp_path / "again.png")
+    assert json.loads(again.stdout)["same_bytes"] is True, again.stderr

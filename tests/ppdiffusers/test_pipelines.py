@@ -33,6 +33,30 @@ def test_latents_and_pictures_are_those_of_diffusers(pipelines, family, case):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_picture_to_start_from_is_redrawn_as_by_diffusers(pipelines, family):
+    from PIL import Image
+
+    wanted = golden(family)
+    # diffusers' SD3 resamples to the model's own size, the others keep the picture's
+    size = {"height": 32, "width": 32} if family == "sd3" else {"height": 24, "width": 32}
+    output = pipelines(family)(
+        "a cat",
+        image=Image.fromarray(wanted["picture"]),
+        strength=0.6,
+        guidance_scale=4.0,
+        num_inference_steps=10,
+        seed=9,
+        max_sequence_length=24,
+        output_type="np",
+        **size,
+    )
+    latents, pictures = wanted["img2img.latent"], wanted["img2img.np"]
+    assert np.abs(output.latents - latents).max() < 1e-4 * np.abs(latents).max()
+    assert np.abs(output.images - pictures).max() < 1e-4
+    assert pipelines(family).context.steps == (7 if family == "sd15" else 6)  # PNDM computes one step twice
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_picture_i_of_a_batch_is_the_single_one_with_that_seed(pipelines, family):
     pipe = pipelines(family)
     common = {"prompt": "a cat", "num_inference_steps": 4, "output_type": "latent", **SIZE}
@@ -117,7 +141,10 @@ BAD = [
     ({"height": 25}, "height 25 is not valid; it must be a multiple of 4"),
     ({"num_inference_steps": 0}, "num_inference_steps 0 is not valid"),
     ({"guidance_scale": -1.0}, "guidance_scale -1.0 is not valid"),
-    ({"image": "x.png"}, "draws from text only"),
+    ({"image": "no.png"}, "picture 'no.png' does not exist"),
+    ({"image": "no.png", "latents": [1]}, "image and latents both say where to start"),
+    ({"image": "no.png", "strength": 0.1}, "strength 0.1 of 2 steps leaves none to run"),
+    ({"image": "no.png", "strength": 2}, "strength 2 is not valid"),
     ({"output_type": "tiff"}, "unknown output_type 'tiff'"),
     ({"negative_prompt": ["a", "b", "c"]}, "3 negative prompts for 1 prompts"),
 ]

@@ -1,5 +1,6 @@
 """What is recognised, from names and structure alone; what is said when the extra is missing."""
 
+import dataclasses
 import subprocess
 import sys
 import types
@@ -159,11 +160,21 @@ def test_the_command_is_the_clones_or_that_of_an_installed_package(monkeypatch, 
 def test_a_folder_is_described_and_planned_without_the_extra(checkpoints):
     info = describe(checkpoints["sd3"])
     assert (info.family, info.unit, info.tokens(32, 32)) == ("sd3", 4, 64)
-    assert info.features == {"blocks", "cfg", "flow"} and describe(checkpoints["sd15"]).features == {"cfg"}
+    assert info.features == {"blocks", "cfg", "img2img", "flow"}
+    assert describe(checkpoints["sd15"]).features == {"cfg", "img2img"}
     assert describe(checkpoints["sd15"]).unit == 2
     assert set(info.parameters()) == {"transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"}
     sigmas = registry().pipelines["sd3"].sigmas(info, info.default_setting)
     assert len(sigmas) == 28 and sigmas[0] == 1.0 and np.all(np.diff(sigmas) < 0)
+
+
+def test_a_model_without_img2img_refuses_a_picture_before_it_is_loaded(checkpoints):
+    from fastdiffusers_cli.asking import check_needs
+
+    info = describe(checkpoints["sd3"])
+    check_needs({"image": "x.png"}, None, info)
+    with pytest.raises(InputError, match=r"^--image: sd3 \(sd3\) draws from text only$"):
+        check_needs({"image": "x.png"}, None, dataclasses.replace(info, features=info.features - {"img2img"}))
 
 
 def test_the_largest_attention_of_the_published_models():
