@@ -48,8 +48,6 @@ class StableDiffusion(ABC):
     CLASS: str  # of ppdiffusers, for text alone
     IMAGE_CLASS: str  # the one that starts from a picture
     ENCODERS: tuple[str, ...]
-    GUIDANCE: float
-    STEPS: int
     STRENGTH: float
 
     def __init__(self, pipe: Any, tokenizers: dict[str, Any], info: ModelInfo) -> None:
@@ -158,7 +156,7 @@ class StableDiffusion(ABC):
         if image is not None and latents is not None:
             raise InputError("image and latents both say where to start; give one of them")
         prompts = prompts_of(prompt)
-        guidance = self.GUIDANCE if guidance_scale is None else guidance_scale
+        guidance = self.info.default_setting.guidance if guidance_scale is None else guidance_scale
         check_call(1.0, guidance, num_images_per_prompt, max_sequence_length, output_type)
         height, width = self._size(height, width)
         steps = self._steps(num_inference_steps)
@@ -258,6 +256,7 @@ class StableDiffusion(ABC):
                 callback_on_step_end=told,
             ).images
         finally:
+            vars(self.image_pipe).pop("prepare_latents", None)  # it holds the picture
             paddle.set_rng_state(state)
 
     def _decode(self, latents: Any) -> Any:
@@ -276,7 +275,7 @@ class StableDiffusion(ABC):
 
     def _steps(self, steps: int | None) -> int:
         if steps is None:
-            return self.STEPS
+            return self.info.default_setting.steps
         if not is_integer(steps) or steps < 1:
             raise InputError(f"num_inference_steps {steps!r} is not valid; it must be an integer of at least 1")
         return int(steps)

@@ -15,8 +15,6 @@ class SD15Pipeline(StableDiffusion):
     CLASS = "StableDiffusionPipeline"
     IMAGE_CLASS = "StableDiffusionImg2ImgPipeline"
     ENCODERS = ("text_encoder",)
-    GUIDANCE = 7.5
-    STEPS = 50
     STRENGTH = 0.8
 
     @classmethod

@@ -30,8 +30,6 @@ class SD3Pipeline(StableDiffusion):
     CLASS = "StableDiffusion3Pipeline"
     IMAGE_CLASS = "StableDiffusion3Img2ImgPipeline"
     ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
-    GUIDANCE = 7.0
-    STEPS = 28
     STRENGTH = 0.6
 
     def __init__(self, pipe: Any, tokenizers: dict[str, Any], info: ModelInfo) -> None:

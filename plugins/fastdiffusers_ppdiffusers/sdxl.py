@@ -19,8 +19,6 @@ class SDXLPipeline(StableDiffusion):
     CLASS = "StableDiffusionXLPipeline"
     IMAGE_CLASS = "StableDiffusionXLImg2ImgPipeline"
     ENCODERS = ("text_encoder", "text_encoder_2")
-    GUIDANCE = 5.0
-    STEPS = 50
     STRENGTH = 0.3
 
     @classmethod

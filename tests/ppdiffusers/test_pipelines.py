@@ -165,3 +165,13 @@ def test_the_generator_of_paddle_is_where_it_was(pipelines):
     paddle.seed(5)
     pipelines("sdxl")("a cat", num_inference_steps=2, seed=3, output_type="latent", **SIZE)
     assert np.array_equal(paddle.rand([3]).numpy(), before[1])
+
+
+def test_a_picture_is_not_kept(pipelines):
+    from PIL import Image
+
+    pipe = pipelines("sdxl")
+    before = list(vars(pipe.image_pipe))
+    pipe("a cat", image=Image.new("RGB", (32, 24)), strength=0.5, num_inference_steps=4, seed=1, **SIZE)
+    added = set(vars(pipe.image_pipe)) - set(before)
+    assert "prepare_latents" not in added
