@@ -37,7 +37,11 @@ def register_accelerators() -> list[AcceleratorSpec]:  # type: ignore[empty-body
 
 @hookspec
 def register_pipelines() -> list[PipelineFamily]:  # type: ignore[empty-body]
-    """``register_pipelines() -> list[PipelineFamily]``: the model families that this plugin can load, as data."""
+    """``register_pipelines() -> list[PipelineFamily]``: the model families that this plugin can load, as data.
+
+    A family may also recognise pipelines that another library built (`PipelineFamily.recognise` and ``holder``), so
+    that `fastdiffusers.accelerate` takes them as they are.
+    """
 
 
 @hookspec

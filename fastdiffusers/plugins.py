@@ -36,6 +36,7 @@ BUILTIN = (
     ("caching", "fastdiffusers_caching"),
     ("consistency", "fastdiffusers_consistency"),
     ("flux-lightning", "fastdiffusers_flux_lightning"),
+    ("ppdiffusers", "fastdiffusers_ppdiffusers"),
 )
 
 
@@ -177,13 +178,18 @@ class Registry:
         from fastdiffusers.pipelines.family import PipelineFamily
 
         taken = {family.model_index_class: family.name for family in self.pipelines.values()}
+        names = set(self.pipelines)
         for family in families:
             if not isinstance(family, PipelineFamily):
                 raise PluginError(f"register_pipelines must give PipelineFamily objects, got {type(family).__name__}")
-            check_target(family.target)
-            if family.name in self.pipelines or family.name in taken.values():
+            if family.model_index_class or not family.recognise:
+                check_target(family.target)
+            if family.recognise:
+                check_target(family.holder)
+            if family.name in names:
                 raise PluginError(f"pipeline family {family.name!r} is already registered")
-            if family.model_index_class in taken:
+            names.add(family.name)
+            if family.model_index_class and family.model_index_class in taken:
                 raise PluginError(
                     f"pipeline family {family.name!r}: {family.model_index_class!r} already belongs to "
                     f"{taken[family.model_index_class]!r}"

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from fastdiffusers.accelerator import Accelerator, Setting, one_line
+from fastdiffusers.adoption import adopt, is_ours
 from fastdiffusers.context import StepContext
 from fastdiffusers.errors import InputError, PlanError, PluginError, UserError
 from fastdiffusers.plan import Plan, PlanItem, make_plan, other_model
@@ -23,7 +24,9 @@ def accelerate(
     """Attach accelerators to ``pipe`` and return the `Session`; use it in ``with``, or call ``detach()``.
 
     Args:
-        pipe: a loaded pipeline (it has ``info`` and ``context``).
+        pipe: a loaded pipeline (it has ``info`` and ``context``), or one that another library built, of a family that
+            an installed plugin recognises. The latter is used as before and given back unchanged by the detach;
+            ``session.pipe`` stands for it.
         spec: words as on the command line (``"teacache:threshold=0.4,…"``), a list of them, a `Plan`, or None.
         plugins: the registry to look names up in; the process's own by default.
         setting: what the plan's prediction should assume: ``steps``, ``guidance``, ``height``, ``width``, ``batch``,
@@ -33,32 +36,33 @@ def accelerate(
         PlanError: unknown names or options, a refusal, a plan for another model, a session already attached.
         PluginError: an accelerator that cannot be loaded or attached; the pipeline is as it was before.
     """
-    _check_pipe(pipe)
-    if isinstance(spec, Plan):
-        if setting:
-            raise InputError(f"a Plan carries its setting; {', '.join(setting)} cannot be given beside it")
-        plan = spec
-    else:
-        wanted = _setting(pipe.info.default_setting, setting)
-        plan = make_plan(parse(spec), plugins or registry(), pipe.info, wanted, dtype_of(pipe))
-    return Session(pipe, plan)
+    if is_ours(pipe):
+        return Session(pipe, _plan(pipe, spec, plugins or registry(), setting))
+    adoption = adopt(pipe, plugins or registry())
+    try:
+        return Session(adoption.pipe, _plan(adoption.pipe, spec, plugins or registry(), setting), adoption)
+    except BaseException:
+        adoption.undo()
+        raise
 
 
 class Session:
     """Accelerators attached to a pipeline. Everything is undone, exactly, by ``detach()`` or at the end of ``with``.
 
     Attributes:
-        pipe: the pipeline.
+        pipe: the pipeline, or what stands for one that another library built.
         plan: what was attached, from the inside out.
     """
 
-    def __init__(self, pipe: Any, plan: Plan) -> None:
-        _check_pipe(pipe)
+    def __init__(self, pipe: Any, plan: Plan, adoption: Recorder | None = None) -> None:
+        if not is_ours(pipe):
+            raise InputError(f"a Session needs `info` and `context`, which {type(pipe).__name__} lacks; use accelerate")
         plan.check()
         if plan.info is not None and plan.info is not pipe.info and plan.sha256 != pipe.info.sha256:
             raise PlanError(other_model(plan.model, plan.sha256, pipe.info.name, pipe.info.sha256))
         self.pipe = pipe
         self.plan = plan
+        self._adoption = adoption
         self._context: StepContext = pipe.context
         self._attached: list[tuple[PlanItem, Accelerator, Recorder]] = []
         self._final: list[Record] | None = None
@@ -73,8 +77,11 @@ class Session:
         if self._final is not None:
             return list(self._final)
         if self._context.generation == self._generation:
-            return [expected_record(item) for item, _, _ in self._attached]
-        return [measured_record(item, accelerator) for item, accelerator, _ in self._attached]
+            records = [expected_record(item) for item, _, _ in self._attached]
+        else:
+            records = [measured_record(item, accelerator) for item, accelerator, _ in self._attached]
+        note = getattr(self.pipe.info, "note", "")
+        return [dataclasses.replace(one, reason=f"{one.reason}; {note}") for one in records] if note else records
 
     def accelerator(self, name: str) -> Accelerator:
         """The attached accelerator called ``name`` (for its own statistics, for example)."""
@@ -143,6 +150,8 @@ class Session:
             self._attached.pop()
         if self._context.session is self:
             self._context.session = None
+        if self._adoption is not None:
+            failures += [one_line(error) for error in self._adoption.undo()]
         return failures
 
 
@@ -151,12 +160,13 @@ def dtype_of(pipe: Any) -> str:
     return str(getattr(pipe, "dtype", pipe.info.dtype)).rpartition(".")[2]
 
 
-def _check_pipe(pipe: Any) -> None:
-    if getattr(pipe, "info", None) is None or not isinstance(getattr(pipe, "context", None), StepContext):
-        raise InputError(
-            f"accelerators attach to a pipeline from fastdiffusers.load (it has `info` and `context`), "
-            f"got {type(pipe).__name__}"
-        )
+def _plan(pipe: Any, spec: str | Sequence[str] | Plan | None, plugins: Registry, changes: dict[str, Any]) -> Plan:
+    if not isinstance(spec, Plan):
+        wanted = _setting(pipe.info.default_setting, changes)
+        return make_plan(parse(spec), plugins, pipe.info, wanted, dtype_of(pipe))
+    if changes:
+        raise InputError(f"a Plan carries its setting; {', '.join(changes)} cannot be given beside it")
+    return spec
 
 
 def _setting(default: Setting, changes: dict[str, Any]) -> Setting:

@@ -28,9 +28,9 @@ def job_from_options(given: dict[str, Any]) -> Job:
     check_alone(given)
     file = load_plan_data(given["plan"]) if "plan" in given else None
     stored = setting_from_dict(file) if file else None
-    check_needs(given, stored)
     model = choose_model(given.get("model"), planned_model(file))
     info = describe(model)
+    check_needs(given, stored, info)
     start = open_start(given["image"]) if "image" in given else None
     plan, setting = make_plan_of(given, file, stored, info)
     prompts = choose_prompts(given.get("prompt"), given.get("prompts"), info)
@@ -74,8 +74,13 @@ def check_alone(given: dict[str, Any]) -> None:
         raise InputError("--strength says how much of a picture to redraw; give the picture with --image")
 
 
-def check_needs(given: dict[str, Any], stored: Setting | None) -> None:
+def check_needs(given: dict[str, Any], stored: Setting | None, info: ModelInfo) -> None:
     """Refuse a setting, given or from a plan file (``stored``), without what it is applied to."""
+    if "image" in given and "img2img" not in info.features:
+        raise InputError(f"--image: {info.name} ({info.family}) draws from text only")
+    if "cfg" in info.features:
+        _check_guided(given, info)
+        return
     planned = stored.true_cfg_scale if stored else 1.0
     scale = given.get("true_cfg", planned)
     if "negative" in given and scale <= 1:
@@ -92,6 +97,15 @@ def check_needs(given: dict[str, Any], stored: Setting | None) -> None:
             f"the plan has strength {stored.strength:g}, which says how much of a picture to redraw; give the picture "
             "with --image, or take strength out of the plan"
         )
+
+
+def _check_guided(given: dict[str, Any], info: ModelInfo) -> None:
+    """The same for a model whose guidance is classifier-free anyway: a negative prompt needs nothing else."""
+    if "true_cfg" in given:
+        raise InputError(f"--true-cfg: {info.name} ({info.family}) is guided by --guidance; leave --true-cfg out")
+    guidance = given.get("guidance", info.default_setting.guidance)
+    if "negative" in given and guidance <= 1:
+        raise InputError(f"--negative has no effect with --guidance {guidance:g}; guidance must be above 1")
 
 
 def check_targets(pictures: list[Path], given: dict[str, Any]) -> None:
@@ -175,7 +189,7 @@ def check_seeds(seed: int, copies: int, prompts: int = 1) -> None:
 def notes_on(given: dict[str, Any], prompts: list[str], info: ModelInfo) -> list[str]:
     """What the user should know of this request although it can be carried out."""
     notes = [unknown_words(prompts, info)]
-    if "guidance" in given and "guidance" not in info.features:
+    if "guidance" in given and not {"guidance", "cfg"} & info.features:
         notes.append(f"{info.name} has no guidance embedding; --guidance {given['guidance']:g} changes nothing")
     if given.get("grid") and len(prompts) * given.get("n", 1) == 1:
         notes.append("--grid of a single picture is that picture; add --n or --prompts")

@@ -113,7 +113,9 @@ def _arguments(job: Job, picture: Picture) -> dict[str, Any]:
         "seed": picture.seed,
     }
     if job.negative is not None:
-        arguments |= {"negative_prompt": job.negative, "true_cfg_scale": setting.true_cfg_scale}
+        arguments["negative_prompt"] = job.negative
+        if "cfg" not in job.info.features:
+            arguments["true_cfg_scale"] = setting.true_cfg_scale
     if job.start is not None:
         arguments |= {"image": job.start.path, "strength": setting.strength}
     return arguments

@@ -54,7 +54,7 @@ def as_dict(job: Job, drawing: Drawing) -> dict[str, Any]:
 def print_report(job: Job, drawing: Drawing) -> None:
     """Tables on stdout, notes on stderr."""
     setting, count = job.setting, len(drawing.drawn)
-    guidance = f", guidance {setting.guidance:g}" if "guidance" in job.info.features else ""
+    guidance = f", guidance {setting.guidance:g}" if {"guidance", "cfg"} & job.info.features else ""
     print(f"{job.info.name}, {setting.width}x{setting.height}, {counted(setting.steps, 'step')}{guidance}, {job.dtype}")
     for one in drawing.drawn if count <= SHOWN else [drawing.drawn[0], drawing.drawn[-1]]:
         print(f"{one.picture.path}  {one.picture.prompt!r}  seed {one.picture.seed}")

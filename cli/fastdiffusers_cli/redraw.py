@@ -72,7 +72,7 @@ def job_from_record(source: Path, given: Mapping[str, Any]) -> Job:
         strength=record["strength"],
         true_cfg_scale=record["true_cfg_scale"],
     )
-    check_setting(setting, 2 * info.vae_scale_factor)
+    check_setting(setting, info.unit)
     check_seeds(record["seed"], 1)
     plan = make_plan(requests_from_dict(record), registry(), info, setting)
     plan.check()

@@ -34,7 +34,7 @@ def make_setting(
     named |= {"batch": batch, "strength": strength, "true_cfg_scale": true_cfg}
     changes = {name: value for name, value in named.items() if value is not None}
     setting = dataclasses.replace(base or info.default_setting, **changes)  # type: ignore[arg-type]
-    check_setting(setting, 2 * info.vae_scale_factor)
+    check_setting(setting, info.unit)
     return setting
 
 

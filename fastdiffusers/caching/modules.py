@@ -35,8 +35,8 @@ class ModuleLoop(CacheLoop):
         return [(block, group.modules[kind]) for group, block in blocks if kind in group.modules]
 
     def _methods(self, blocks: list[tuple[BlockGroup, Any]]) -> list[tuple[Any, str]]:
-        found = self._modules(blocks)
-        return [(_below(block, path), name) for block, modules in found for path, name in modules.methods]
+        found = [(_below(b, path), name) for b, modules in self._modules(blocks) for path, name in modules.methods]
+        return [(owner, name) for owner, name in found if owner is not None]  # the last block may lack its text's MLP
 
     def _share(self, blocks: list[tuple[BlockGroup, Any]]) -> float:
         """What is run of the blocks in a step whose modules are forecast."""

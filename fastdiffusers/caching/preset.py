@@ -88,9 +88,6 @@ def refuse_few_steps(name: str, force: bool, setting: Setting) -> int:
 
 def sigmas_of(info: ModelInfo, setting: Setting) -> Any:
     """The noise levels that ``setting`` will be run at, falling, without the terminal 0."""
-    from fastdiffusers.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler
-    from fastdiffusers.weights.layout import read_config
+    from fastdiffusers.plugins import registry
 
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(read_config(info.path / "scheduler"))
-    scheduler.set_image_timesteps(info.tokens(setting.height, setting.width), setting.steps)
-    return scheduler.sigmas[:-1][-effective_steps(setting) :]
+    return registry().pipelines[info.family].sigmas(info, setting)[-effective_steps(setting) :]

@@ -12,12 +12,11 @@ from typing import Any
 from fastdiffusers.accelerator import Setting
 from fastdiffusers.errors import WeightsError, one_of
 from fastdiffusers.files import atomic_write, cache_dir, sha256_file
+from fastdiffusers.models.parts import FLUX_PARTS, Parts
 from fastdiffusers.weights.layout import read_config, read_json, weight_files
 from fastdiffusers.zoo import EMBEDDED, embedded_path
 
 CARD = "fastdiff.json"
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-WEIGHTED = ("transformer", "vae", "text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,11 @@ class ModelInfo:
         path: its folder.
         features: what accelerators may require: those of the family, and ``guidance`` for a guidance embedding.
         dtype: dtype of the transformer's weights on disk.
-        transformer, vae: parsed configurations.
+        transformer, vae: parsed configurations; ``transformer`` is that of whatever is run at every step, a UNet too.
         default_setting: steps, guidance and size that are used when the user gives none.
         card: content of ``fastdiff.json``, ours, if the folder has one (prompts, words, how it was made).
+        parts: what the folder consists of, as data of the family.
+        note: what every record of an accelerator on this model should say; empty for nothing.
     """
 
     name: str
@@ -44,6 +45,8 @@ class ModelInfo:
     vae: dict[str, Any]
     default_setting: Setting
     card: dict[str, Any] = field(default_factory=dict)
+    parts: Parts = FLUX_PARTS
+    note: str = ""
 
     @cached_property
     def sha256(self) -> str:
@@ -54,9 +57,9 @@ class ModelInfo:
         """
         names = sorted(
             item.relative_to(self.path).as_posix()
-            for part in PARTS
+            for part in self.parts.names
             for item in (self.path / part).glob("*")
-            if item.suffix in {".safetensors", ".json", ".txt"}
+            if item.suffix in self.parts.suffixes
         )
         lines = [f"{_file_hash(self.path / name)}  {name}\n" for name in ["model_index.json", *names]]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -66,16 +69,24 @@ class ModelInfo:
         """Pixels per latent cell on a side."""
         return 2 ** (len(self.vae["block_out_channels"]) - 1)
 
+    @property
+    def unit(self) -> int:
+        """Pixels on a side of an image token; the sides of a picture are multiples of it."""
+        return self.parts.cell * self.vae_scale_factor
+
     def tokens(self, height: int, width: int) -> int:
         """Number of image tokens of a picture of ``height`` × ``width`` pixels."""
-        cell = 2 * self.vae_scale_factor
-        return (height // cell) * (width // cell)
+        return (height // self.unit) * (width // self.unit)
+
+    def scheduler(self) -> dict[str, Any]:
+        """The parsed configuration of the scheduler."""
+        return read_config(self.path / "scheduler")
 
     def parameters(self) -> dict[str, int]:
         """Number of weights of each part, from the safetensors headers."""
         return {
             part: sum(sum(_sizes(file).values()) for file in weight_files(self.path / part))
-            for part in WEIGHTED
+            for part in self.parts.weighted
             if (self.path / part).is_dir()
         }
 
@@ -97,30 +108,32 @@ def describe(name_or_path: str | Path) -> ModelInfo:
     if not (folder / "model_index.json").is_file():
         raise WeightsError(
             f"{str(folder)!r} has no model_index.json; a model folder of the diffusers layout is needed "
-            f"(model_index.json, {', '.join(PARTS)})"
+            "(model_index.json beside a folder for each part)"
         )
     index = read_json(folder / "model_index.json")
     family = _family(str(index.get("_class_name")))
-    lacking = [part for part in PARTS if not (folder / part).is_dir()]
+    parts = family.parts
+    present = parts.of(index)
+    lacking = [part for part in present if not (folder / part).is_dir()]
     if lacking:
-        raise WeightsError(f"{str(folder)!r} lacks the folder {lacking[0]!r}; it needs {', '.join(PARTS)}")
-    transformer, vae = read_config(folder / "transformer"), read_config(folder / "vae")
-    guided = bool(transformer.get("guidance_embeds"))
-    side = vae.get("sample_size") or 1024
-    if not isinstance(side, int) or not isinstance(vae.get("block_out_channels"), list):
+        raise WeightsError(f"{str(folder)!r} lacks the folder {lacking[0]!r}; it needs {', '.join(present)}")
+    denoiser, vae = read_config(folder / parts.denoiser), read_config(folder / "vae")
+    if not isinstance(vae.get("block_out_channels"), list):
         raise WeightsError(
             f"{str(folder / 'vae')!r}: sample_size must be an integer and block_out_channels a list of integers"
         )
+    guided = bool(denoiser.get("guidance_embeds"))
     return ModelInfo(
         name=str(name_or_path) if str(name_or_path) in EMBEDDED else folder.resolve().name,
         family=family.name,
         path=folder,
         features=frozenset(family.features - {"guidance"} | ({"guidance"} if guided else set())),
-        dtype=_dtype(weight_files(folder / "transformer")[0]),
-        transformer=transformer,
+        dtype=_dtype(weight_files(folder / parts.denoiser)[0]),
+        transformer=denoiser,
         vae=vae,
-        default_setting=Setting(steps=28 if guided else 4, guidance=3.5, height=side, width=side),
+        default_setting=parts.setting(denoiser, vae),
         card=_card(folder / CARD),
+        parts=parts,
     )
 
 
@@ -137,7 +150,7 @@ def _card(file: Path) -> dict[str, Any]:
 def _family(class_name: str) -> Any:
     from fastdiffusers.plugins import registry
 
-    families = {family.model_index_class: family for family in registry().pipelines.values()}
+    families = {f.model_index_class: f for f in registry().pipelines.values() if f.model_index_class}
     if class_name not in families:
         raise WeightsError(one_of("pipeline class", class_name, families))
     return families[class_name]

@@ -20,7 +20,6 @@ from fastdiffusers.errors import InputError, UserError
 from fastdiffusers.patching import patch
 from fastdiffusers.record import Record
 from fastdiffusers.recorder import Recorder
-from fastdiffusers.session import Session
 from fastdiffusers.testing.contract import ContractViolation
 from fastdiffusers.testing.runner import OTHER_PROMPT, PROMPT, Runner
 from fastdiffusers.testing.snapshot import Snapshot
@@ -62,9 +61,9 @@ def leaves_no_trace(runner: Runner, baseline: Baseline | None = None) -> list[Re
 
     ``baseline`` saves time where several plans are tried on one pipeline.
     """
-    pipe, name = runner.pipe, runner.name
+    name = runner.name
+    listeners = runner.settle()
     before, ignore, plain = baseline or take_baseline(runner)
-    listeners = _listeners(pipe)
 
     session = runner.attach()
     try:
@@ -78,7 +77,7 @@ def leaves_no_trace(runner: Runner, baseline: Baseline | None = None) -> list[Re
     finally:
         runner.detach(session)
     _same_objects(name, before, runner.snapshot(before), ignore, "after the detach")
-    if _listeners(pipe) != listeners:
+    if session.pipe.context.listeners != listeners:
         raise ContractViolation(f"{name}: the step context still has callbacks of it after the detach")
     session.detach()  # once more is harmless
     del session
@@ -100,7 +99,7 @@ def failed_attach_is_rolled_back(runner: Runner) -> None:
     fields = {f.name: getattr(item.spec, f.name) for f in dataclasses.fields(AcceleratorSpec)}
     plan = dataclasses.replace(runner.plan, items=(dataclasses.replace(item, spec=_FailingSpec(**fields)),))
     try:
-        Session(runner.pipe, plan)
+        runner.open(plan)
     except UserError:
         pass
     else:
@@ -135,7 +134,7 @@ def generations_are_independent(runner: Runner) -> None:
 def interruption_is_forgotten(runner: Runner) -> None:
     """A generation that was interrupted half-way (Ctrl-C) leaves nothing to the next one."""
     session = runner.attach()
-    context = runner.pipe.context
+    context = session.pipe.context
     real_at = context.at
 
     def at(step: int, *rest: Any, **named: Any) -> None:
@@ -164,7 +163,8 @@ def branches_do_not_mix(runner: Runner) -> None:
     The pictures must then be those of a run without true CFG, unless state is shared between the branches.
     """
     session = runner.attach()
-    context, transformer = runner.pipe.context, runner.pipe.transformer
+    context, transformer = session.pipe.context, session.pipe.transformer
+    transformer = getattr(transformer, "layer", transformer)  # what stands for another library's has the real one there
     real_forward = transformer.forward
     answers: list[Any] = []
     counts = {"uncond": 0}
@@ -228,7 +228,7 @@ def loosest(fidelities: Iterable[Fidelity]) -> Fidelity:
 
 def take_baseline(runner: Runner) -> Baseline:
     """The pipeline after a plain run, what changes from one plain run to the next anyway, and the plain output."""
-    _ = runner.pipe.info.sha256  # computed once and kept, so let that be before
+    runner.settle()
     first = runner.draw("a generation without it", output_type="np")
     one = runner.snapshot()
     second = runner.draw("a generation without it", output_type="np")
@@ -271,10 +271,6 @@ def _is_json(name: str, record: Record) -> None:
         json.dumps(record.to_dict(), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ContractViolation(f"{name}: its record cannot be written as JSON: {error}") from error
-
-
-def _listeners(pipe: Any) -> int:
-    return int(pipe.context.listeners)
 
 
 def _equal(one: np.ndarray, two: np.ndarray) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastdiffusers.accelerator import AcceleratorSpec
+from fastdiffusers.adoption import adopt
 from fastdiffusers.errors import PluginError
 from fastdiffusers.plan import Request, make_plan
 from fastdiffusers.plugins import Registry, registry
@@ -38,6 +39,7 @@ def check_accelerator(
     *,
     steps: int = 10,
     require_effect: bool = True,
+    draw: Callable[..., Any] | None = None,
 ) -> ContractReport:
     """Try everything an accelerator promises; return a report, or raise a `ContractViolation` at the first breach.
 
@@ -54,13 +56,16 @@ def check_accelerator(
             engages: an accelerator that does nothing passes anything.
         steps: sampling steps of most runs; one check runs three more.
         require_effect: refuse to certify an accelerator that had no effect in these runs.
+        draw: for a ``pipe`` of another library, which `fastdiffusers.accelerate` adopts: ``draw(**arguments)`` runs it
+            and returns its latents. Arguments are prompt, seed, num_inference_steps, height, width, and now and then
+            num_images_per_prompt, image and strength, negative_prompt and true_cfg_scale, as the features say.
 
     Raises:
         ContractViolation: with a sentence for the author.
         PlanError: the options are wrong, or the accelerator refuses this pipeline.
     """
     from fastdiffusers.testing import checks
-    from fastdiffusers.testing.runner import Runner
+    from fastdiffusers.testing.runner import HeldRunner, Runner
 
     started = time.perf_counter()
     spec = _resolve(spec)
@@ -69,13 +74,14 @@ def check_accelerator(
         from fastdiffusers.testing.tiny import tiny_flux
 
         pipe = tiny_flux()
+    info = pipe.info if draw is None else _adopted_info(pipe)
     plugins = Registry()
     plugins.accelerators[spec.name] = spec
-    setting = dataclasses.replace(pipe.info.default_setting, steps=steps)
+    setting = dataclasses.replace(info.default_setting, steps=steps)
     request = trial_request(spec) if options is None else Request(spec.name, dict(options))
-    plan = make_plan([request], plugins, pipe.info, setting)
+    plan = make_plan([request], plugins, info, setting)
     plan.check()
-    runner = Runner(pipe, plan, steps)
+    runner = Runner(pipe, plan, steps) if draw is None else HeldRunner(pipe, plan, steps, draw)
     (record,) = checks.leaves_no_trace(runner)
     if require_effect and not record.engaged:
         raise ContractViolation(
@@ -86,10 +92,18 @@ def check_accelerator(
     checks.generations_are_independent(runner)
     checks.interruption_is_forgotten(runner)
     done += ["failed attach is rolled back", "generations are independent", "interruption is forgotten"]
-    if "true_cfg" in pipe.info.features:
+    if "true_cfg" in info.features:
         checks.branches_do_not_mix(runner)
         done.append("branches do not mix")
     return ContractReport(spec.name, record, tuple(done), time.perf_counter() - started)
+
+
+def _adopted_info(pipe: Any) -> Any:
+    adoption = adopt(pipe, registry())
+    try:
+        return adoption.pipe.info
+    finally:
+        adoption.undo()
 
 
 def _resolve(spec: AcceleratorSpec | str) -> AcceleratorSpec:

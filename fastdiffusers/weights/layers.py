@@ -1,6 +1,7 @@
-"""Between safetensors files in torch's orientation and Paddle layers.
+"""Between safetensors files and Paddle layers.
 
-Parameter names are the same on both sides; only `Linear` weights turn: torch keeps [out, in], Paddle [in, out].
+Parameter names are the same on both sides; only `Linear` weights turn: torch keeps [out, in], Paddle [in, out]. Files
+that Paddle's libraries wrote keep them as Paddle does, and say so: their metadata has the format ``pd`` or ``np``.
 A network is built without memory (`paddle.LazyGuard`) and filled tensor by tensor, so that loading needs the weights in
 the dtype they are computed in and one tensor more.
 """
@@ -27,6 +28,7 @@ from fastdiffusers.weights.layout import DTYPES, read_config, weight_files
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _PORTION = 64 << 20
+_PADDLE_SIDE = {"pd", "np"}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 L = TypeVar("L", bound=nn.Layer)
@@ -60,38 +62,52 @@ def build_lazy(cls: type[L], config: Any) -> L:
 
 
 def load_state(
-    layer: nn.Layer, files: Iterable[str | Path], dtype: str = "float32", rename: Rename | None = None
+    layer: nn.Layer,
+    files: Iterable[str | Path],
+    dtype: str = "float32",
+    rename: Rename | None = None,
+    constant: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Fill every parameter of ``layer`` from ``files`` (torch orientation), converted to ``dtype``.
+    """Fill every parameter of ``layer`` from ``files``, converted to ``dtype``; buffers too, where the files have them.
 
-    ``rename`` maps a name in the file to the layer's; ``None`` says that the weight is known and not needed. Errors,
-    one line each: a truncated or corrupt file, a weight that the files lack or that nobody reads, a wrong shape, a
+    ``rename`` maps a name in the file to the layer's; ``None`` says that the weight is known and not needed.
+    ``constant`` says which parameters the files may lack, because what they are built with is right. Errors, one line
+    each: a truncated or corrupt file, a weight that the files lack or that nobody reads, a wrong shape, a
     dtype that is not a float.
     """
     if dtype not in DTYPES:
         raise InputError(one_of("dtype", dtype, DTYPES))
     owners = {
-        f"{prefix}.{name}".lstrip("."): (part, name)
+        f"{prefix}.{name}".lstrip("."): (entries, name)
         for prefix, part in layer.named_sublayers(include_self=True)
-        for name in part._parameters
-        if part._parameters[name] is not None
+        for entries in (part._parameters, part._buffers)
+        for name in entries
+        if entries[name] is not None
     }
     turned = linear_weights(layer)
-    missing = set(owners)
+    loaded: set[str] = set()
     for path in map(Path, files):
         for keys in _portions(path):
             with _opened(path) as reader:
+                paddle_side = (reader.metadata() or {}).get("format") in _PADDLE_SIDE
                 for key in keys:
                     name = rename(key) if rename else key
                     if name is None:
                         continue
                     if name not in owners:
                         raise WeightsError(f"{str(path)!r} holds {key!r}, which {type(layer).__name__} does not have")
-                    if name not in missing:
+                    if name in loaded:
                         raise WeightsError(f"{key!r} comes twice in the files of {type(layer).__name__}")
-                    part, own = owners[name]
-                    part._parameters[own] = _read(reader, key, path, part._parameters[own], name in turned, dtype)
-                    missing.discard(name)
+                    entries, own = owners[name]
+                    turn = name in turned and not paddle_side
+                    entries[own] = _read(reader, key, path, entries[own], turn, dtype)
+                    loaded.add(name)
+    missing = set()
+    for name in {name for name, _ in layer.named_parameters()} - loaded:
+        if not constant(name):
+            missing.add(name)
+        elif not owners[name][0][owners[name][1]]._is_initialized():
+            owners[name][0][owners[name][1]].initialize()
     if missing:
         first = sorted(missing)[0]
         raise WeightsError(
@@ -147,6 +163,8 @@ def _read(reader: Any, key: str, path: Path, parameter: Any, turn: bool, dtype: 
         tensor = tensor.clone()
     else:
         tensor = tensor.astype(dtype)
+    if not isinstance(parameter, paddle.base.framework.EagerParamBase):  # a buffer
+        return tensor
     made = paddle.base.framework.EagerParamBase.from_tensor(tensor, name=parameter.name)
     made.stop_gradient = parameter.stop_gradient
     return made

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastdiffusers.errors import WeightsError
 
-WEIGHT_NAMES = ("diffusion_pytorch_model", "model")
+WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "diffusion_paddle_model")
 DTYPES = ("float32", "bfloat16", "float16")  # what can be computed and stored in
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pdparams", ".pkl")
 

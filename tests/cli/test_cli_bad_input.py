@@ -49,7 +49,7 @@ def no_index(folder: Path) -> None:
 
 
 def other_pipeline(folder: Path) -> None:
-    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    (folder / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
 
 
 def broken_json(folder: Path) -> None:
@@ -73,7 +73,7 @@ MODELS = [
     (has_a_weight_nobody_reads, ["extra.weight"]),
     (wrong_shape, ["proj_out.bias"]),
     (no_index, ["model_index.json"]),
-    (other_pipeline, ["StableDiffusionPipeline", "FluxPipeline"]),
+    (other_pipeline, ["KandinskyPipeline", "FluxPipeline"]),
     (broken_json, ["config.json"]),
     (no_vae, ["vae"]),
     (weights_of_infinity, ["step 1 of 2"]),
