@@ -87,9 +87,7 @@ def _described(folder: Path, config: DistilledConfig, info: ModelInfo) -> Choice
     card = read_card(folder)
     for name, asked, made in (("steps", config.steps, card.steps), ("sampler", config.sampler, card.sampler)):
         if asked is not None and asked != made:
-            raise PlanError(
-                f"{name}={asked}, but the adapter {str(folder)!r} was made for {made}; leave {name} out"
-            )
+            raise PlanError(f"{name}={asked}, but the adapter {str(folder)!r} was made for {made}; leave {name} out")
     return Choice(folder / WEIGHTS, card, _other_base(card, info))
 
 

@@ -20,7 +20,7 @@ from fastdiffusers.errors import InputError, PlanError
 from fastdiffusers.evaluation.crew import Crew
 from fastdiffusers.evaluation.drawing import draw
 from fastdiffusers.evaluation.judging import Judgement, judge
-from fastdiffusers.evaluation.picture_set import PictureSet
+from fastdiffusers.evaluation.picture_set import PictureSet, load_chunk
 from fastdiffusers.evaluation.pinning import pinned
 from fastdiffusers.metrics import frechet_distance, kernel_distance, pairwise_distance, psnr, ssim
 from fastdiffusers.models.info import ModelInfo
@@ -110,6 +110,14 @@ class Evaluation:
             "paired": min(PAIRED, len(question.captions)),
             "rows": rows,
         }
+
+    def first_pictures(self, count: int) -> dict[str, np.ndarray]:
+        """The first pictures of every row that `report` has drawn, by its label."""
+        chunks = {
+            row.label: load_chunk(self._set(row, FIRST_SEED).folder(self.question.root), "pictures", 0)
+            for row in self.rows
+        }
+        return {label: chunk[:count] for label, chunk in chunks.items()}
 
     def pictures(self, count: int) -> dict[str, np.ndarray]:
         """The first ``count`` pictures of the teacher and of every accelerator, of the same captions and noise."""
