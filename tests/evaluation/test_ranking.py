@@ -69,7 +69,9 @@ def test_intervals_are_over_items_and_the_same_again():
 
 def test_a_file_is_read_as_spreadsheets_write_it(tmp_path):
     file = tmp_path / "ranks.csv"
-    file.write_bytes(b"\xef\xbb\xbfjudge,item,note,method,rank\r\nann,1,x, a ,1\r\nann,1,,b, 2\r\n\r\nbo,1,,b,1\r\nbo,1,,a,1\r\n")
+    file.write_bytes(
+        b"\xef\xbb\xbfjudge,item,note,method,rank\r\nann,1,x, a ,1\r\nann,1,,b, 2\r\n\r\nbo,1,,b,1\r\nbo,1,,a,1\r\n"
+    )
     assert read_ranks(file) == [Ranking("ann", "1", {"a": 1, "b": 2}), Ranking("bo", "1", {"b": 1, "a": 1})]
 
 
@@ -108,7 +110,11 @@ def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
 
 def test_letters_of_blind_sheets_become_methods_by_their_key(tmp_path):
     ranks, key = tmp_path / "ranks.csv", tmp_path / "sheets-key.json"
-    key.write_text(json.dumps([{"item": 1, "prompt": "p", "A": "one", "B": "two"}, {"item": 2, "prompt": "q", "A": "two", "B": "one"}]))
+    key.write_text(
+        json.dumps(
+            [{"item": 1, "prompt": "p", "A": "one", "B": "two"}, {"item": 2, "prompt": "q", "A": "two", "B": "one"}]
+        )
+    )
     ranks.write_text(HEAD + "j,1,A,1\nj,1,B,2\nj,2,A,2\nj,2,B,1\n")
     assert [found.ranks for found in read_ranks(ranks, key)] == [{"one": 1, "two": 2}, {"two": 2, "one": 1}]
     ranks.write_text(HEAD + "j,1,C,1\n")

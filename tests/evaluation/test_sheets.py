@@ -52,7 +52,9 @@ def test_orders_differ_from_row_to_row_and_come_back_with_the_seed(tmp_path):
     keys = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_sheets(tmp_path / name, pictures(24), [""] * 24, seed=seed)
-        keys[name] = [tuple(entry[letter] for letter in "ABC") for entry in json.loads(key_file(tmp_path / name).read_text())]
+        keys[name] = [
+            tuple(entry[letter] for letter in "ABC") for entry in json.loads(key_file(tmp_path / name).read_text())
+        ]
     assert keys["a"] == keys["b"] != keys["c"]
     assert len(set(keys["a"])) >= 4  # of six orders
 
