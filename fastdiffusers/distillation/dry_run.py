@@ -10,6 +10,7 @@ from fastdiffusers.distillation.data import DataOptions, source
 from fastdiffusers.distillation.grid import flow_grid
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import STUDENT, Networks
+from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.terms import term_class
 
 MOMENTS = 3
@@ -23,7 +24,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     """
     import fastdiffusers
 
-    pipe = fastdiffusers.load(config.model)
+    pipe = fastdiffusers.load(config.model, mixed_precision(config.precision)[0])
     info = pipe.info
     lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
     networks = Networks(pipe.transformer, stack_of(info.family), lora, config.seed)

@@ -90,7 +90,7 @@ class DistillTask(Task):
         weights = ", ".join(
             f"{term.weight:g} × {name}" for term, name in zip(self.terms, self.config.terms, strict=True)
         )
-        edges = " ".join(f"{edge:.4f}" for edge in self.grid(self._usual_size).edges)
+        edges = " ".join(f"{edge:.4f}" for edge in self.grid(self.usual_size).edges)
         return [
             *roles,
             f"loss: {weights}",
@@ -99,7 +99,10 @@ class DistillTask(Task):
         ]
 
     @property
-    def _usual_size(self) -> tuple[int, int]:
+    def usual_size(self) -> tuple[int, int]:
+        """Height and width in pixels that descriptions and validations are about: the recipe's, else the model's."""
+        if self.config.resolution:
+            return self.config.resolution, self.config.resolution
         setting = self.pipe.info.default_setting
         return setting.height, setting.width
 

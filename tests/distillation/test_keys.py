@@ -24,6 +24,7 @@ CRITIC = {"terms": ("dmd",), "dmd_critic": True}
         ({**CRITIC, "lr": 0.0}, "lr=0 trains no student"),
         ({**GAN, "steps": 1}, "steps=1 are all turns of the opponents; the student has its first after 1, so valid is"),
         ({**CRITIC, "steps": 12, "opponent_warmup": 10, "opponent_turns": 2}, "valid is at least 13"),
+        ({"train": "full", "precision": "bf16-o2"}, "valid: float32, bf16-o1, or train=lora"),
         ({"terms": ("dmd",), "compat": "reference", "dmd_on": "clean"}, "compat=reference has no critic"),
     ],
 )
