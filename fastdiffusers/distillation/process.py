@@ -55,7 +55,6 @@ class Process(ABC):
         variance = self.beta(higher) ** 2 - (share * self.beta(level)) ** 2
         return wide(share, x) * x + wide(variance.clip(min=0.0).sqrt(), x) * noise
 
-
     def score_target(self, x: Tensor, level: Tensor, higher: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """``(w, t)`` so that w·prediction ≈ t, in the mean of squares, is learnt by what has the score of `renoise`'s
         result.

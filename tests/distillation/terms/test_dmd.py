@@ -121,12 +121,15 @@ def test_a_trained_critic_is_the_ideal_one(on):
     end = float(GRID.edges[1]) if on == "phase" else 0.0
     mean, deviation = (1 - end) * FAKE.m, ((1 - end) ** 2 * FAKE.s**2 + end**2) ** 0.5
     student = lambda x, level, told: (x - (mean + deviation * x)) / (1 - end)  # noqa: E731 (from pure noise)
-    losses = {}
-    for name, data in (("ideal", FAKE), ("teacher", REAL), ("broad", Gaussian(FAKE.m, 0.6))):
-        fakes = networks(student=student, **{CRITIC: data.prediction})
+    pulls = {}
+    for name, data in (("ideal", FAKE), ("teacher", REAL), ("broad", Gaussian(FAKE.m, 0.9))):
+        away = Linear(CRITIC, 0.0, 0.0)
+        critic = lambda x, level, told, data=data, away=away: data.prediction(x, level) + away(x, level, told)  # noqa: E731
+        fakes = networks(student=student, **{CRITIC: critic})
         term = DistributionMatching(config("dmd", dmd_on=on, dmd_critic=True), fakes)
-        losses[name] = float(term.opponent_loss(scene(fakes, GRID, np.zeros(64, int), shape=(400, 3)))[0].item())
-    assert losses["ideal"] < min(losses["teacher"], losses["broad"])
+        term.opponent_loss(scene(fakes, GRID, np.zeros(256, int), shape=(1000, 3)))[0].backward()
+        pulls[name] = max(map(abs, gradient(away.parameters).values()))
+    assert pulls["ideal"] < 0.1 * min(pulls["teacher"], pulls["broad"])
 
 
 def test_groups_are_the_critics_and_only_where_there_is_one():
