@@ -184,11 +184,8 @@ def test_the_same_command_again_finds_it_done_another_recipe_is_refused_and_neve
 
     other = fastdiff(*words, "seed=5")
     assert other.exit_code == 2 and "was made with seed=0, now it is 5" in other.stderr
-    assert (
-        fastdiff(*words, "seed=5", "--resume", "never").exit_code == 0
-        and starts() == [0, 6, 6, 0]
-        or starts() == [0, 6, 0]
-    )
+    assert fastdiff(*words, "seed=5", "--resume", "never").exit_code == 0
+    assert starts() == [0, 6, 0]
     anew = load_file("mine/adapter.safetensors")
     assert any((anew[name] != value).any() for name, value in first.items())
 
