@@ -170,10 +170,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
-        if self.target_ema and ("consistency" not in self.terms or self.train != "lora"):
-            raise InputError(
-                f"target_ema={self.target_ema:g} averages an adapter for the term consistency; set it to 0"
-            )
+        if self.target_ema and "consistency" not in self.terms:
+            raise InputError(f"target_ema={self.target_ema:g} averages a student for the term consistency; set it to 0")
         if self.trajectories and self.data != TEACHER_DATA:
             raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class DistillTask(Task):
         if config.start:
             start_from(self.networks, Path(config.start))
         if config.target_ema:
-            self._start_target(*lora or ())
+            self._start_target(lora)
         self._notices: list[str] = []
         self._blind = Blindness()
         self.process = flow_process(config.compat)
@@ -67,9 +67,12 @@ class DistillTask(Task):
         self._ropes: dict[tuple[tuple[int, int], int], Any] = {}
         return [student, *(group for term in self.opponents for group in term.groups())]
 
-    def _start_target(self, rank: int, alpha: float | None, targets: object) -> None:
-        """θ⁻: an adapter that begins as the student's, and follows it as a moving average."""
-        target = self.networks.add_adapter(TARGET, rank, alpha, self.config.seed)
+    def _start_target(self, lora: tuple[int, float | None, Sequence[str]] | None) -> None:
+        """θ⁻: an adapter (or a network) that begins as the student's, and follows it as a moving average."""
+        if lora is None:
+            self.networks.copy_student(TARGET)
+            return
+        target = self.networks.add_adapter(TARGET, lora[0], lora[1], self.config.seed)
         student = self.networks.parameters[STUDENT]
         for name, parameter in target.items():
             parameter.stop_gradient = True

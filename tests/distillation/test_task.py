@@ -1,5 +1,7 @@
 """Terms and roles put together: whose turn it is, who learns from it, and who is told which guidance."""
 
+import itertools
+
 import numpy as np
 import paddle
 import pytest
@@ -199,8 +201,9 @@ def test_a_student_of_one_phase_is_moved_to_the_levels_it_is_drawn_at(make):
     assert set(np.concatenate([scene_of(task, index).n for index in range(10)])) == {0, 2, 4}
 
 
-def test_the_averaged_student_follows_the_student_alone(make):
-    task, groups = make(target_ema=0.75, terms=("consistency", "adversarial"))
+@pytest.mark.parametrize("changes", [{}, {"train": "full"}, {"train": "full", "recompute": True}], ids=str)
+def test_the_averaged_student_follows_the_student_alone(make, changes):
+    task, groups = make(target_ema=0.75, terms=("consistency", "adversarial"), **changes)
     target, student = task.networks.parameters[TARGET], task.networks.parameters[STUDENT]
     assert [group.name for group in groups] == [STUDENT, HEADS]
     assert task.buffers() is target and all(value.stop_gradient for value in target.values())
@@ -216,6 +219,11 @@ def test_the_averaged_student_follows_the_student_alone(make):
     task.updated(1, frozenset({STUDENT, HEADS}))
     for name, value in target.items():
         np.testing.assert_allclose(value.numpy(), before[name] + 0.25, atol=1e-6)
+    # and it is what targets come from, without a gradient of its own
+    scene = scene_of(task)
+    roles = [task.networks.predict(role, scene.x, scene.sigma, scene.student) for role in (TEACHER, STUDENT, TARGET)]
+    assert all(np.abs(a.numpy() - b.numpy()).max() > 1e-4 for a, b in itertools.combinations(roles, 2))
+    assert roles[2].stop_gradient or changes.get("recompute")
 
 
 def test_kd_reads_the_stored_trajectories(make):
