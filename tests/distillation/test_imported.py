@@ -103,7 +103,8 @@ def test_lcm_document(lora: bool, sdxl: bool) -> None:
     assert imported.command().startswith("FLAGS_conv_workspace_size_limit=4096 fastdiff distill lcm --recipe this.yaml")
     wanted = yaml.safe_load(f"""
         {{steps: 10000, batch: 12, lr: 1.0e-4, seed: 23, schedule: constant, warmup_steps: 0, solver_steps: 50,
-        phases: 1, terms: [consistency], loss: huber, precision: bf16-{"o2" if lora else "o1"}, recompute: true, clip: 1.0,
+        phases: 1, terms: [consistency], loss: huber, precision: bf16-{"o2" if lora else "o1"},
+        recompute: true, clip: 1.0,
         true_guidance: true, student_guidance: {not lora}, target_ema: {0.0 if lora else 0.95},
         train: {"lora" if lora else "full"}, resolution: {1024 if sdxl else 512}, min_side: {1024 if sdxl else 512},
         guidance_min: {4.0 if sdxl else 6.0}, guidance_max: 16.0, checkpoint_every: 2000, keep_checkpoints: 20,

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ScriptedScorer:
-    """Features are the means of four quarters of a picture's red; embeddings are its mean colour, texts their length's."""
+    """Features are the means of four quarters of a picture's red; embeddings its mean colour, texts their length."""
 
     sha256 = "5c" * 32
 

@@ -101,10 +101,10 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, text, message):
 
 
 def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
-    with pytest.raises(InputError, match="cannot read.*nothing.csv"):
+    with pytest.raises(InputError, match=r"cannot read.*nothing\.csv"):
         read_ranks(tmp_path / "nothing.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(InputError, match="cannot read.*binary.csv"):
+    with pytest.raises(InputError, match=r"cannot read.*binary\.csv"):
         read_ranks(tmp_path / "binary.csv")
 
 

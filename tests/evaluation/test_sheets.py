@@ -100,7 +100,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, given, prompts, message):
 def test_a_grid_has_a_row_for_each_method(tmp_path):
     write_grid(tmp_path / "grid.png", pictures(4))
     grid = np.asarray(Image.open(tmp_path / "grid.png"))
-    reds = [red for red in METHODS.values()]
+    reds = list(METHODS.values())
     places = [np.flatnonzero((grid[:, MARGIN] == [red, 0, 0]).all(axis=-1)) for red in reds]
     assert [len(rows) for rows in places] == [SIDE] * 3
     assert places[0].max() < places[1].min() and places[1].max() < places[2].min()
