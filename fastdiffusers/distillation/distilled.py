@@ -25,6 +25,7 @@ from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, choos
 from fastdiffusers.distillation.samplers import EULER, SAMPLERS
 from fastdiffusers.errors import PlanError, WeightsError
 from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
 DEFAULT_STEPS = 4
 
@@ -133,7 +134,7 @@ def distilled(name: str, method: str, summary: str, references: tuple[Reference,
         target=f"{__name__}:Distilled",
         config=config,
         claims=frozenset({"weights", "steps", "scheduler"}),
-        requires=frozenset({"blocks"}),
+        requires=frozenset({"blocks", "flow"}),
         tags=frozenset({"few-step", "lora"}),
         fidelity=Fidelity.LOSSY,
         references=references,
@@ -148,6 +149,11 @@ class Distilled(Accelerator):
         from fastdiffusers.distillation.merging import merge
         from fastdiffusers.distillation.samplers import FewSteps
 
+        if not isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
+            raise PlanError(
+                f"{pipe.info.name} draws with a {type(pipe.scheduler).__name__} of another package, whose steps an "
+                "adapter cannot replace; valid: a FLUX folder that fastdiffusers loads itself"
+            )
         self._choice = choose(self.config.method, self.config, pipe.info)
         card = self._choice.card
         self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)

@@ -60,6 +60,15 @@ def _shapes(pipe):
     return {path: tuple(layer.weight.shape) for path, layer in layers if isinstance(layer, nn.Linear)}
 
 
+def test_a_scheduler_of_another_package_is_not_replaced(adapter):
+    held = tiny_flux()
+    held.scheduler = type("DDIMScheduler", (), {})()
+    before = held.transformer.transformer_blocks[0].attn.to_q.weight
+    with pytest.raises(UserError, match="draws with a DDIMScheduler of another package"):
+        fastdiffusers.accelerate(held, f"pcm:adapter={adapter}")
+    assert held.transformer.transformer_blocks[0].attn.to_q.weight is before
+
+
 def test_levels_of_a_call_are_kept(pipe, adapter):
     with fastdiffusers.accelerate(pipe, f"pcm:adapter={adapter}"):
         latents(pipe, sigmas=[1.0, 0.7, 0.2])
