@@ -12,6 +12,7 @@ from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.terms import term_class
+from fastdiffusers.training.tracker import check_tracker
 
 MOMENTS = 3
 """float32 numbers kept of a trained parameter beside itself: two moments and the moving average."""
@@ -24,6 +25,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     """
     import fastdiffusers
 
+    check_tracker(config.tracker)
     pipe = fastdiffusers.load(config.model, mixed_precision(config.precision)[0])
     info = pipe.info
     lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None

@@ -64,7 +64,8 @@ class Trainer:
         self._resume(resume)
         config = self.config
         old = signal.signal(signal.SIGINT, self._interrupt if self.leader else signal.SIG_IGN)
-        log = TrainingLog(self.folder, self.title, config.steps, config.batch, config.log_every, quiet=not self.leader)
+        sizes = (config.steps, config.batch, config.log_every)
+        log = TrainingLog(self.folder, self.title, *sizes, quiet=not self.leader, tracker=config.tracker)
         try:
             with log:
                 log.event("start", step=self.step_index, recipe=config_to_dict(config), workers=self.gang.size)
@@ -207,6 +208,7 @@ class Trainer:
                 grid = self.task.sample()
                 if grid is not None:
                     write_png(self.folder / "samples" / f"step-{self.step_index:08d}.png", grid)
+                    log.tracker.picture(self.step_index, grid)
                 figures = dict(self.task.validate())
                 if figures:
                     log.event("validation", step=self.step_index, **figures)
