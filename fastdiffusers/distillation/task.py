@@ -16,6 +16,7 @@ from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
 from fastdiffusers.distillation.health import Blindness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.losses import number
+from fastdiffusers.distillation.method import check_teacher
 from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Networks
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import flow_process
@@ -24,6 +25,7 @@ from fastdiffusers.distillation.starting import start_from
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
 from fastdiffusers.distillation.validation import Validation
+from fastdiffusers.models.info import describe
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 
 
@@ -39,6 +41,7 @@ class DistillTask(Task):
 
         config = self.config
         dtype, amp = mixed_precision(config.precision)
+        check_teacher(describe(config.model))
         self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
         paddle.seed(config.seed)  # heads begin alike in the process that prepared examples and in those that found them

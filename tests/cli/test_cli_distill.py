@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -72,6 +73,35 @@ def test_a_dry_run_says_everything_and_leaves_nothing(fastdiff, tiny, tmp_path, 
         assert line in said, line
     assert "  checkpoint_every = 100" in said
     assert not (tmp_path / "home").exists()
+
+
+def test_a_dry_run_reads_no_weights(fastdiff, tiny, tmp_path):
+    """The networks are as large as the configuration says, and only that is read."""
+    (tmp_path / "prompts.txt").write_text(PROMPTS)
+    words = ["--recipe", "flux-emoji", f"prompts={tmp_path / 'prompts.txt'}", "--dry-run", "--json"]
+    whole = json.loads(fastdiff("distill", "pcm", "--model", tiny, *words).stdout)
+    copy = tmp_path / "tiny"
+    shutil.copytree(tiny, copy)
+    for file in copy.rglob("*.safetensors"):
+        head = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+        with open(file, "r+b") as stream:
+            stream.truncate(head)
+    done = fastdiff("distill", "pcm", "--model", copy, "--out", "mine", *words)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    for name in ("trained_parameters", "frozen_parameters", "memory_gib", "levels"):
+        assert found[name] == whole[name]
+
+
+def test_only_flux_is_distilled(fastdiff, tiny, tmp_path, monkeypatch):
+    from fastdiffusers.distillation import method
+
+    monkeypatch.setattr(method, "FAMILIES", ("other",))
+    (tmp_path / "prompts.txt").write_text(PROMPTS)
+    for more in (["--dry-run"], []):
+        words = ["--recipe", "flux-emoji", f"prompts={tmp_path / 'prompts.txt'}", "workers=1", *more]
+        done = fastdiff("distill", "pcm", "--model", tiny, *words)
+        assert done.exit_code == 2 and "tiny is of the family flux; distillation trains: other" in done.stderr
 
 
 @pytest.mark.parametrize(
