@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 RANK = "rank"
 PICTURES = 4000
 TEACHER_STEPS = "16,8,4,2,1"
+RULE = "rule"
+"""The shift that the pipeline itself takes."""
 GRID, SHEET_ROWS = 12, 32
 
 
@@ -33,7 +35,7 @@ def evaluate(
     ] = None,
     against: Annotated[str, typer.Option(help="teacher:STEPS: what all is measured against.")] = "teacher:50",
     teacher: Annotated[
-        str, typer.Option(help="The teacher's own rows: STEPS or STEPS@SHIFT, with commas; empty for none.")
+        str, typer.Option(help="The teacher's own rows: STEPS (equal steps), STEPS@SHIFT, STEPS@rule; empty: none.")
     ] = TEACHER_STEPS,
     model: Annotated[str | None, typer.Option(help="The teacher.  [default: flux-emoji]")] = None,
     prompts: Annotated[Path | None, typer.Option(help="A file, one prompt a line; the model's own by default.")] = None,
@@ -144,17 +146,20 @@ def _question(
     )
 
 
-def _row(word: str) -> tuple[int, float]:
+def _row(word: str) -> tuple[int, float | None]:
+    """Steps, and the shift μ of their levels: 0 unless given, None for the scheduler's own rule."""
     from math import isfinite
 
     from fastdiffusers.errors import InputError
 
     steps, at, shift = word.strip().partition("@")
     try:
-        found = int(steps), float(shift) if at else 0.0
+        found = int(steps), None if shift == RULE else float(shift) if at else 0.0
     except ValueError:
-        raise InputError(f"--teacher {word.strip()!r} is not valid; a row is STEPS or STEPS@SHIFT, as in 4@2") from None
-    if found[0] < 1 or not isfinite(found[1]):
+        raise InputError(
+            f"--teacher {word.strip()!r} is not valid; a row is STEPS, STEPS@SHIFT or STEPS@{RULE}, as in 4@2"
+        ) from None
+    if found[0] < 1 or (found[1] is not None and not isfinite(found[1])):
         raise InputError(f"--teacher {word.strip()!r} is not valid; steps are at least 1, shifts finite numbers")
     return found
 

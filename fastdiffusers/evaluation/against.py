@@ -73,7 +73,7 @@ class Row:
     @property
     def label(self) -> str:
         """As in tables."""
-        shift = "" if self.mu is None else f" μ {self.mu:g}"
+        shift = " rule" if self.mu is None else f" μ {self.mu:g}"
         return self.accel or f"teacher@{self.steps}{shift}"
 
 

@@ -66,7 +66,7 @@ def test_one_ranking_has_no_agreement(fastdiff, tmp_path):
         (["--folder", "a", "--folder", "b"], "'a' is not a folder of pictures"),
         (["--against", "student:4"], "--against 'student:4' is not valid; it is teacher:STEPS"),
         (["--against", "teacher:0"], "--against 'teacher:0' is not valid"),
-        (["--teacher", "4,x"], "--teacher 'x' is not valid; a row is STEPS or STEPS@SHIFT, as in 4@2"),
+        (["--teacher", "4,x"], "--teacher 'x' is not valid; a row is STEPS, STEPS@SHIFT or STEPS@rule, as in 4@2"),
         (["--teacher", "4@nan"], "--teacher '4@nan' is not valid"),
         (["--teacher", "0"], "--teacher '0' is not valid"),
         (["--n", "0"], "--n 0 is not valid"),
@@ -136,7 +136,7 @@ def test_two_folders(fastdiff, tmp_path):
 def test_a_student_against_its_teacher(fastdiff, tiny, adapter, tmp_path):
     (tmp_path / "prompts.txt").write_text("a red apple\na cat on a mat\n")
     words = ["eval", "--model", tiny, "--prompts", "prompts.txt", "--n", "128", "--against", "teacher:2"]
-    words += ["--teacher", "1,1@1", "--workers", "1", "--accel", adapter, "--out", "report.json"]
+    words += ["--teacher", "1,1@1,1@rule", "--workers", "1", "--accel", adapter, "--out", "report.json"]
     done = fastdiff(*words, "--json")
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
@@ -144,6 +144,7 @@ def test_a_student_against_its_teacher(fastdiff, tiny, adapter, tmp_path):
         ("teacher@2 μ 0", 2),
         ("teacher@1 μ 0", 1),
         ("teacher@1 μ 1", 1),
+        ("teacher@1 rule", 1),
         (adapter, 2),
     ]
     assert report["floor"] == report["rows"][0]["fd"] and report["n"] == 128
@@ -151,7 +152,7 @@ def test_a_student_against_its_teacher(fastdiff, tiny, adapter, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert f"| `{adapter}` | 2 |" in (tmp_path / "report.md").read_text()
     assert Image.open(tmp_path / "report.png").size[0] > 12 * 32
-    assert report["rows"][3]["psnr"] != report["rows"][0]["psnr"]
+    assert report["rows"][4]["psnr"] != report["rows"][0]["psnr"]
     again = fastdiff(*words, "--no-latency", "--json")  # nothing is drawn anew
     figures = [{**row, "latency": None} for row in report["rows"]]
     assert json.loads(again.stdout)["rows"] == figures
