@@ -167,11 +167,14 @@ class Registry:
     def _methods(self, specs: list[Any]) -> Iterable[DistillerSpec]:
         from fastdiffusers.distillation.method import DistillerSpec
 
+        names = set(self.distillers)
         for spec in specs:
             if not isinstance(spec, DistillerSpec):
                 raise PluginError(f"register_distillers must give DistillerSpec objects, got {type(spec).__name__}")
-            if spec.name in self.distillers:
+            check_target(spec.target)
+            if spec.name in names:
                 raise PluginError(f"distillation method {spec.name!r} is already registered")
+            names.add(spec.name)
             yield spec
 
     def _families(self, families: list[Any]) -> Iterable[PipelineFamily]:

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import typer
 from fake_accelerators import IntervalConfig, spec
 
 from fastdiffusers.accelerator import AcceleratorSpec, Kind
+from fastdiffusers.distillation.method import DistillerSpec
 from fastdiffusers.errors import PluginError
 from fastdiffusers.hookspecs import GROUP, hookimpl
 from fastdiffusers.pipelines.family import FLUX, PipelineFamily
@@ -25,6 +27,20 @@ def plugin(name="one", distribution="dist", version="1.0", **hooks):
 
 def offers(*specs, name="one", distribution="dist"):
     return plugin(name, distribution, register_accelerators=lambda: list(specs))
+
+
+METHOD = DistillerSpec("mine", "a method of a stranger's", Path("recipes"), "mine")
+
+
+def test_a_method_is_found_and_its_name_is_taken():
+    found = Registry(
+        [plugin(register_distillers=lambda: [METHOD]), plugin("two", register_distillers=lambda: [METHOD])]
+    )
+    assert found.distillers == {"mine": METHOD}
+    assert [(record.status, record.reason) for record in found.plugins] == [
+        ("ok", ""),
+        ("broken", "distillation method 'mine' is already registered"),
+    ]
 
 
 def test_a_plugin_that_works_is_listed_with_where_it_came_from():
@@ -77,6 +93,9 @@ BROKEN = [
         plugin(register_pipelines=lambda: [PipelineFamily("a", "A", "m:A"), PipelineFamily("b", "A", "m:B")]),
         "'A' already belongs to 'a'",
     ),
+    (plugin(register_distillers=lambda: [spec()]), "must give DistillerSpec objects, got AcceleratorSpec"),
+    (plugin(register_distillers=lambda: [METHOD, METHOD]), "method 'mine' is already registered"),
+    (plugin(register_distillers=lambda: [replace(METHOD, target="x")]), "target 'x' is not of the form"),
 ]
 
 

@@ -59,13 +59,12 @@ def distill(
         raise InputError(one_of("method", method, methods))
     if resume not in ("auto", "never"):
         raise InputError(one_of("value of --resume:", resume, ("auto", "never")))
-    words = list(keys or [])
-    words += [f"{name}={value}" for name, value in (("model", model), ("data", data)) if value is not None]
+    words = _words(list(keys or []), {"model": model, "data": data})
     # one thread a process: several workers (recipe key `workers`) use the cores better than several threads do
     prepare(1 if threads is None and "paddle" not in sys.modules else threads)
     config = _config(methods[method], recipe, words)
     folder = out or _folder(method, config)
-    figures = _describe(config, folder) if dry_run else _train(methods[method], config, folder, resume)
+    figures = _describe(config, folder) if dry_run else _train(methods[method], config, folder, resume, out is None)
     if json:
         from fastdiffusers_cli.output import print_json
 
@@ -74,6 +73,19 @@ def distill(
     for name, value in figures.items():
         if not isinstance(value, dict | list):
             print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def _words(keys: list[str], options: dict[str, str | None]) -> list[str]:
+    """Recipe keys with the ones that are options too; said twice, and the method's own name, are refused."""
+    from fastdiffusers.errors import InputError
+
+    given = {word.partition("=")[0].strip() for word in keys}
+    if "method" in given:
+        raise InputError("recipe key 'method' is the first word of the command, and no key here")
+    for name, value in options.items():
+        if value is not None and name in given:
+            raise InputError(f"--{name} and the recipe key {name}= are the same; give one of them")
+    return keys + [f"{name}={value}" for name, value in options.items() if value is not None]
 
 
 def _config(spec: DistillerSpec, recipe: str | None, words: list[str]) -> DistillConfig:
@@ -109,14 +121,20 @@ def _describe(config: DistillConfig, folder: Path) -> dict[str, Any]:
     return {**figures, "out": str(folder), "recipe": recipe}
 
 
-def _train(spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str) -> dict[str, Any]:
+def _train(spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str, found: bool) -> dict[str, Any]:
+    """Figures of the result; ``found`` says that ``--accel`` finds the folder by itself."""
     from fastdiffusers.training import trainer
     from fastdiffusers.training.launch import train
+    from fastdiffusers.zoo import DEFAULT
     from fastdiffusers_cli.pretrain import without_resume
 
     try:
         figures = train(spec.target, config, folder, resume)
     except trainer.Interrupted as stopped:
         raise Interrupted(f"{stopped}: {shlex.join(['fastdiff', *without_resume(sys.argv[1:])])}") from None
-    words = f"{spec.accelerator}:steps={config.drawn_steps}"
-    return {**figures, "out": str(folder), "use": f"fastdiff infer --accel {words}"}
+    figures["out"] = str(folder)
+    if config.train == "lora":
+        which = f"steps={config.drawn_steps}" if found else f"adapter={folder}"
+        words = ["fastdiff", "infer", "--accel", f"{spec.accelerator}:{which}"]
+        figures["use"] = shlex.join(words if config.model == DEFAULT else [*words, "--model", config.model])
+    return figures

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RANK = "rank"
 PICTURES = 4000
 TEACHER_STEPS = "16,8,4,2,1"
+RULE = "rule"
+"""The shift that the pipeline itself takes."""
+GRID, SHEET_ROWS = 12, 32
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +35,7 @@ def evaluate(
     ] = None,
     against: Annotated[str, typer.Option(help="teacher:STEPS: what all is measured against.")] = "teacher:50",
     teacher: Annotated[
-        str, typer.Option(help="The teacher's own rows: STEPS or STEPS@SHIFT, with commas; empty for none.")
+        str, typer.Option(help="The teacher's own rows: STEPS (equal steps), STEPS@SHIFT, STEPS@rule; empty: none.")
     ] = TEACHER_STEPS,
     model: Annotated[str | None, typer.Option(help="The teacher.  [default: flux-emoji]")] = None,
     prompts: Annotated[Path | None, typer.Option(help="A file, one prompt a line; the model's own by default.")] = None,
@@ -45,10 +48,16 @@ def evaluate(
     ] = None,
     paired: Annotated[bool, typer.Option("--paired", help="With --folder: picture i belongs to picture i.")] = False,
     ranks: Annotated[Path | None, typer.Option(help="With rank: CSV of judge, item, method, rank (1 is best).")] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write blind comparison sheets of --accel beside the teacher into this folder.")
+    key: Annotated[
+        Path | None, typer.Option(help="With rank: the key of blind sheets, whose letters are ranked.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the report to FILE.json, and FILE.md beside it.")] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Only write blind comparison sheets of --accel beside the teacher into this folder."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report to FILE.json, and FILE.md and FILE.png (a grid) beside it.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure few-step students against their teacher: distances with their floor, and the teacher at few steps.
@@ -60,32 +69,48 @@ def evaluate(
 
     if what is not None and what != RANK:
         raise InputError(one_of("argument", what, [RANK]) + ", or none")
+    _check_together(
+        "rank" if what == RANK else "--folder" if folders else "",
+        {"--ranks": ranks, "--key": key, "--paired": paired or None, "--sheet": sheet, "--accel": accel},
+    )
     if out is not None:
-        _check_out(out)
+        _check_out(out, sheet)
     if what == RANK:
-        report = _rank(ranks)
-        _finish(report, None if json else _ranking_text(report), out, json)
+        report = _rank(ranks, key)
+        _finish(report, _ranking_text(report), out, json)
         return
-    if ranks is not None:
-        raise InputError("--ranks belongs to `fastdiff eval rank`")
     prepare(1 if "paddle" not in sys.modules else None)
     if folders:
-        if len(folders) != 2 or accel:
-            raise InputError(f"--folder compares two folders, got {len(folders)}, and goes without --accel")
+        if len(folders) != 2:
+            raise InputError(f"--folder compares two folders, got {len(folders)}; give it twice")
         from fastdiffusers.evaluation.folders import compare_folders
 
         texts = None if prompts is None else _read(prompts)
-        report = compare_folders(folders[0], folders[1], texts, paired)
-        _finish(report, None if json else _lines(report), out, json)
+        report = compare_folders(folders[0], folders[1], texts, paired, not json)
+        _finish(report, _lines(report), out, json)
         return
     question = _question(model, accel or [], against, teacher, prompts, n, guidance)
     if sheet is not None:
-        _sheets(question, workers, sheet, not json)
+        _sheets(question, workers, sheet, json)
         return
-    report = _measure(question, workers, latency, not json)
     from fastdiffusers.evaluation.against_table import markdown
 
-    _finish(report, None if json else markdown(report), out, json, markdown(report))
+    report, pictures = _measure(question, workers, latency, not json)
+    _finish(report, markdown(report), out, json, pictures)
+
+
+OF = {"--ranks": "rank", "--key": "rank", "--paired": "--folder", "--sheet": "", "--accel": ""}
+"""Which way of evaluating an option belongs to; empty: students against their teacher."""
+
+
+def _check_together(way: str, given: dict[str, Any]) -> None:
+    """Refuse options that this way of evaluating would not look at."""
+    from fastdiffusers.errors import InputError
+
+    words = {"rank": "`fastdiff eval rank`", "--folder": "--folder", "": "students against their teacher"}
+    for name, value in given.items():
+        if value and OF[name] != way:
+            raise InputError(f"{name} belongs to {words[OF[name]]}; this is {words[way]}")
 
 
 def _question(
@@ -107,7 +132,7 @@ def _question(
     name = choose_model(model, DEFAULT)
     info = describe(name)
     kind, _, steps = against.partition(":")
-    if kind != "teacher" or not steps.isdigit() or int(steps) < 1:
+    if kind != "teacher" or not steps.isdecimal() or int(steps) < 1:
         raise InputError(f"--against {against!r} is not valid; it is teacher:STEPS, as in teacher:50")
     return Question(
         model=name,
@@ -122,15 +147,20 @@ def _question(
 
 
 def _row(word: str) -> tuple[int, float | None]:
+    """Steps, and the shift μ of their levels: 0 unless given, None for the scheduler's own rule."""
+    from math import isfinite
+
     from fastdiffusers.errors import InputError
 
     steps, at, shift = word.strip().partition("@")
     try:
-        found = int(steps), float(shift) if at else 0.0
+        found = int(steps), None if shift == RULE else float(shift) if at else 0.0
     except ValueError:
-        raise InputError(f"--teacher {word.strip()!r} is not valid; a row is STEPS or STEPS@SHIFT, as in 4@2") from None
-    if found[0] < 1:
-        raise InputError(f"--teacher {word.strip()!r}: steps must be at least 1")
+        raise InputError(
+            f"--teacher {word.strip()!r} is not valid; a row is STEPS, STEPS@SHIFT or STEPS@{RULE}, as in 4@2"
+        ) from None
+    if found[0] < 1 or (found[1] is not None and not isfinite(found[1])):
+        raise InputError(f"--teacher {word.strip()!r} is not valid; steps are at least 1, shifts finite numbers")
     return found
 
 
@@ -154,7 +184,8 @@ def _read(prompts: Path) -> list[str]:
     return list(read_prompts(prompts))
 
 
-def _measure(question: Question, workers: int, latency: bool, show: bool) -> dict[str, Any]:
+def _measure(question: Question, workers: int, latency: bool, show: bool) -> tuple[dict[str, Any], Any]:
+    """The report, and the first pictures of every row."""
     from fastdiffusers.evaluation import Crew
     from fastdiffusers.evaluation.against import Evaluation
     from fastdiffusers.evaluation.timing import time_rows
@@ -165,25 +196,31 @@ def _measure(question: Question, workers: int, latency: bool, show: bool) -> dic
     if latency:
         for row, seconds in zip(report["rows"], time_rows(question, evaluation.rows), strict=True):
             row["latency"] = seconds
-    return {**report, "command": shlex.join(["fastdiff", *sys.argv[1:]])}
+    return {**report, "command": shlex.join(["fastdiff", *sys.argv[1:]])}, evaluation.first_pictures(GRID)
 
 
-def _sheets(question: Question, workers: int, folder: Path, show: bool) -> None:
+def _sheets(question: Question, workers: int, folder: Path, json: bool) -> None:
     from fastdiffusers.errors import InputError
     from fastdiffusers.evaluation import Crew
     from fastdiffusers.evaluation.against import Evaluation
-    from fastdiffusers.evaluation.sheets import write_sheets
+    from fastdiffusers.evaluation.sheets import LETTERS, key_file, write_sheets
 
-    if not question.accels:
-        raise InputError("--sheet compares accelerators with the teacher; give --accel")
+    if not 1 <= len(question.accels) < len(LETTERS):
+        raise InputError(
+            f"--sheet compares 1 to {len(LETTERS) - 1} accelerators with the teacher; --accel was given "
+            f"{len(question.accels)} times"
+        )
     with Crew(workers) as crew:
-        evaluation = Evaluation(question, crew, show)
-        pictures = evaluation.pictures(32)
-    written = write_sheets(folder, pictures, list(question.captions[:32]), enlarge=2)
-    print(f"wrote {len(written)} sheets and key.json to {folder}")
+        pictures = Evaluation(question, crew, not json).pictures(SHEET_ROWS)
+    written = write_sheets(folder, pictures, list(question.captions[:SHEET_ROWS]), enlarge=2)
+    key = key_file(folder)
+    if json:
+        print_json({"sheets": [str(file) for file in written], "key": str(key), "methods": list(pictures)})
+        return
+    print(f"wrote {len(written)} sheets to {folder}, and which letter is which to {key}")
 
 
-def _rank(file: Path | None) -> dict[str, Any]:
+def _rank(file: Path | None, key: Path | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     from fastdiffusers.errors import InputError
@@ -191,7 +228,7 @@ def _rank(file: Path | None) -> dict[str, Any]:
 
     if file is None:
         raise InputError("`fastdiff eval rank` reads a CSV file of judge, item, method, rank; give --ranks FILE")
-    rankings = read_ranks(file)
+    rankings = read_ranks(file, key)
     judged = len(rankings) > 1 and len(rankings[0].ranks) > 1
     return {
         "rankings": len(rankings),
@@ -216,31 +253,33 @@ def _lines(report: dict[str, Any]) -> str:
     )
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, sheet: Path | None) -> None:
     from fastdiffusers.errors import InputError
     from fastdiffusers_cli.places import check_files, shown
 
+    if sheet is not None:
+        raise InputError(f"--out {shown(out)} is for figures; --sheet draws pictures only, into its folder")
     if out.suffix.lower() != ".json":
-        raise InputError(f"--out {shown(out)} must end in .json; the Markdown is written beside it")
-    check_files("--out", [out])
+        raise InputError(f"--out {shown(out)} must end in .json; the Markdown and the grid are written beside it")
+    check_files("--out", [out, *(out.with_suffix(suffix) for suffix in (".md", ".png"))])
 
 
-def _finish(
-    report: dict[str, Any], text: str | None, out: Path | None, json: bool, markdown: str | None = None
-) -> None:
+def _finish(report: dict[str, Any], text: str, out: Path | None, json: bool, pictures: Any = None) -> None:
+    """Print the report, and write it; what comes with pictures gets its text and a grid of them beside it."""
     from json import dumps
 
+    from fastdiffusers.evaluation.sheets import write_grid
     from fastdiffusers.files import atomic_write
 
+    if out is not None:
+        with atomic_write(out) as temporary:
+            temporary.write_text(dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if pictures is not None:
+            with atomic_write(out.with_suffix(".md")) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            write_grid(out.with_suffix(".png"), pictures)
+        print_note(f"wrote {out}")
     if json:
         print_json(report)
-    elif text is not None:
+    else:
         print(text)
-    if out is None:
-        return
-    with atomic_write(out) as temporary:
-        temporary.write_text(dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    if markdown is not None:
-        with atomic_write(out.with_suffix(".md")) as temporary:
-            temporary.write_text(markdown, encoding="utf-8")
-    print_note(f"wrote {out}")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastdiffusers.distillation.samplers import SAMPLERS
 from fastdiffusers.errors import InputError, WeightsError
 from fastdiffusers.files import atomic_write, cache_dir
 
@@ -31,7 +32,7 @@ class AdapterCard:
         method: the recipe that made it (``flux-lightning``).
         base, base_sha256: name and hash of the model it belongs to.
         steps: network evaluations of a picture.
-        sampler: ``euler``: deterministic steps at the scheduler's levels for that number of steps.
+        sampler: one of `SAMPLERS`; ``euler``: deterministic steps at the scheduler's levels for that number of steps.
         guidance_min, guidance_max: the guidance it was trained for.
         rank, alpha, scale: of the adapter; ``scale`` is what it is to be multiplied with, 1 as trained.
         metrics: measured figures.
@@ -97,6 +98,8 @@ def _checked(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
             found[name] = values[name]
     if found["steps"] < 1:
         raise WeightsError(f"{str(file)!r}: steps is {found['steps']}; it must be at least 1")
+    if found.get("sampler", SAMPLERS[0]) not in SAMPLERS:
+        raise WeightsError(f"{str(file)!r}: sampler is {found['sampler']!r}; valid: {', '.join(SAMPLERS)}")
     return found
 
 

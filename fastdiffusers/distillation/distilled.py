@@ -22,8 +22,10 @@ from fastdiffusers.accelerator import (
     Setting,
 )
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, choose_adapter, read_card
+from fastdiffusers.distillation.samplers import EULER, SAMPLERS
 from fastdiffusers.errors import PlanError, WeightsError
 from fastdiffusers.models.info import ModelInfo
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
 DEFAULT_STEPS = 4
 
@@ -39,6 +41,9 @@ class DistilledConfig:
         default=None, metadata={"help": "steps of a picture: picks the adapter made for them", "min": 1}
     )
     scale: float = field(default=1.0, metadata={"help": "factor on the adapter; 1 as it was trained", "min": 0.0})
+    sampler: str | None = field(
+        default=None, metadata={"help": "of a LoRA file, which does not say it; euler by default", "choices": SAMPLERS}
+    )
 
 
 @dataclass(frozen=True)
@@ -48,23 +53,18 @@ class Choice:
     weights: Path
     card: AdapterCard
     notes: tuple[str, ...] = ()
+    has_card: bool = True
 
 
 def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
     """The adapter that the options mean on a model."""
     if config.adapter is None:
-        folder = choose_adapter(info, method, config.steps, DEFAULT_STEPS)
-        return Choice(folder / WEIGHTS, read_card(folder))
+        return _described(choose_adapter(info, method, config.steps, DEFAULT_STEPS), config, info)
     path = Path(config.adapter)
+    if path.name == WEIGHTS and (path.parent / CARD).is_file():
+        path = path.parent  # the card beside the weights knows how they are to be used
     if path.is_dir():
-        if not (path / WEIGHTS).is_file() and not (path / CARD).is_file():
-            raise WeightsError(f"{str(path)!r} holds neither {WEIGHTS} nor {CARD}; `fastdiff distill` writes both")
-        card = read_card(path)
-        if config.steps is not None and config.steps != card.steps:
-            raise PlanError(
-                f"steps={config.steps}, but the adapter {str(path)!r} was made for {card.steps}; leave steps out"
-            )
-        return Choice(path / WEIGHTS, card, _other_base(card, info))
+        return _described(path, config, info)
     if not path.is_file():
         raise WeightsError(f"no adapter {str(path)!r}; valid: a folder that `fastdiff distill` wrote, or a LoRA file")
     guidance = info.default_setting.guidance
@@ -73,11 +73,23 @@ def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
         base=info.name,
         base_sha256="",
         steps=config.steps or DEFAULT_STEPS,
+        sampler=config.sampler or EULER,
         guidance_min=0.0,
         guidance_max=float("inf"),
     )
     note = f"a LoRA file says nothing of steps: {card.steps}" + ("" if config.steps else ", set steps=N for others")
-    return Choice(path, card, (note, f"guidance {guidance:g} unless given"))
+    return Choice(path, card, (note, f"guidance {guidance:g} unless given"), has_card=False)
+
+
+def _described(folder: Path, config: DistilledConfig, info: ModelInfo) -> Choice:
+    """The adapter of a folder that describes itself; options that say otherwise are refused."""
+    if not (folder / WEIGHTS).is_file():
+        raise WeightsError(f"{str(folder)!r} holds no {WEIGHTS}; `fastdiff distill` writes it, and {CARD} beside it")
+    card = read_card(folder)
+    for name, asked, made in (("steps", config.steps, card.steps), ("sampler", config.sampler, card.sampler)):
+        if asked is not None and asked != made:
+            raise PlanError(f"{name}={asked}, but the adapter {str(folder)!r} was made for {made}; leave {name} out")
+    return Choice(folder / WEIGHTS, card, _other_base(card, info))
 
 
 def _other_base(card: AdapterCard, info: ModelInfo) -> tuple[str, ...]:
@@ -122,7 +134,7 @@ def distilled(name: str, method: str, summary: str, references: tuple[Reference,
         target=f"{__name__}:Distilled",
         config=config,
         claims=frozenset({"weights", "steps", "scheduler"}),
-        requires=frozenset({"blocks"}),
+        requires=frozenset({"blocks", "flow"}),
         tags=frozenset({"few-step", "lora"}),
         fidelity=Fidelity.LOSSY,
         references=references,
@@ -137,6 +149,11 @@ class Distilled(Accelerator):
         from fastdiffusers.distillation.merging import merge
         from fastdiffusers.distillation.samplers import FewSteps
 
+        if not isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
+            raise PlanError(
+                f"{pipe.info.name} draws with a {type(pipe.scheduler).__name__} of another package, whose steps an "
+                "adapter cannot replace; valid: a FLUX folder that fastdiffusers loads itself"
+            )
         self._choice = choose(self.config.method, self.config, pipe.info)
         card = self._choice.card
         self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)

@@ -9,8 +9,16 @@ from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.distillation.data import DataOptions, source
 from fastdiffusers.distillation.grid import flow_grid
 from fastdiffusers.distillation.keys import DistillConfig
+from fastdiffusers.distillation.method import check_teacher
 from fastdiffusers.distillation.networks import STUDENT, Networks
+from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.terms import term_class
+from fastdiffusers.models.info import describe
+from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from fastdiffusers.training.tracker import check_tracker
+from fastdiffusers.weights.layers import build_lazy
+from fastdiffusers.weights.layout import read_config
 
 MOMENTS = 3
 """float32 numbers kept of a trained parameter beside itself: two moments and the moving average."""
@@ -19,14 +27,19 @@ MOMENTS = 3
 def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, Any]]:
     """Lines for people and figures for JSON: roles, trained parameters, memory, levels, schedule, examples.
 
-    The networks are built, so that a size or term that does not fit is found here.
+    The networks are built, so that a size or term that does not fit is found here; the teacher's weights are not read
+    and take no memory.
     """
-    import fastdiffusers
-
-    pipe = fastdiffusers.load(config.model)
-    info = pipe.info
+    check_tracker(config.tracker)
+    mixed_precision(config.precision)
+    info = describe(config.model)
+    check_teacher(info)
+    transformer = build_lazy(
+        FluxTransformer2DModel, FluxTransformer2DModel.Config.from_dict(read_config(info.path / "transformer"))
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(info.scheduler())
     lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
-    networks = Networks(pipe.transformer, stack_of(info.family), lora, config.seed)
+    networks = Networks(transformer, stack_of(info.family), lora, config.seed)
     frozen = sum(int(p.size) for p in networks.teacher.parameters() if p.stop_gradient)
     terms = [term_class(name, config.compat)(config, networks) for name in config.terms]
     groups: dict[str, Mapping[str, Any]] = {STUDENT: networks.parameters[STUDENT]}
@@ -34,7 +47,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     trained = {name: sum(int(p.size) for p in parameters.values()) for name, parameters in groups.items()}
     setting = info.default_setting
     side = config.resolution or setting.height
-    grid = flow_grid(pipe.scheduler, info.tokens(side, side), config.solver_steps, config.phases)
+    grid = flow_grid(scheduler, info.tokens(side, side), config.solver_steps, config.phases)
     student_turns = student_steps(config, bool(len(groups) > 1))
     bytes_needed = memory(config, frozen, sum(trained.values()))
     weights = ", ".join(f"{term.weight:g} × {name}" for term, name in zip(terms, config.terms, strict=True))

@@ -157,6 +157,11 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
         if "adversarial" in self.terms or ("dmd" in self.terms and self.dmd_critic):
             self._check_turns()
+        if self.train == "full" and self.precision.endswith("o2"):
+            raise InputError(
+                f"precision={self.precision} keeps the network in 16 bits, which train=full would train there; valid: "
+                f"float32, {self.precision[:-1]}1, or train=lora"
+            )
         if self.start and self.train != "lora":
             raise InputError(f"start={self.start} names an adapter, but train={self.train} trains none")
         if "kd" in self.terms and self.caption_drop:
@@ -165,10 +170,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
-        if self.target_ema and ("consistency" not in self.terms or self.train != "lora"):
-            raise InputError(
-                f"target_ema={self.target_ema:g} averages an adapter for the term consistency; set it to 0"
-            )
+        if self.target_ema and "consistency" not in self.terms:
+            raise InputError(f"target_ema={self.target_ema:g} averages a student for the term consistency; set it to 0")
         if self.trajectories and self.data != TEACHER_DATA:
             raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
 

@@ -108,13 +108,15 @@ class LoraBank:
         finally:
             self.active = before
 
+    def delta(self, name: str, path: str) -> np.ndarray:
+        """(α/r)·A·B of one layer, what merging adds to its weight: float32 ``[in, out]`` (Paddle's orientation)."""
+        layer = self.layers[path]
+        first, second = (layer._parameters[f"{name}_{key}"].numpy() for key in "AB")
+        return np.asarray(first.astype(np.float64) @ second * layer.scales[name], dtype=np.float32)
+
     def deltas(self, name: str) -> dict[str, np.ndarray]:
-        """(α/r)·A·B of each layer, what merging adds to its weight: float32 ``[in, out]`` (Paddle's orientation)."""
-        found = {}
-        for path, layer in self.layers.items():
-            first, second = (layer._parameters[f"{name}_{key}"].numpy() for key in "AB")
-            found[path] = (first.astype(np.float64) @ second * layer.scales[name]).astype(np.float32)
-        return found
+        """`delta` of every layer: together as large as the network."""
+        return {path: self.delta(name, path) for path in self.layers}
 
     def remove(self) -> None:
         """Put the linear layers back as they were."""

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastdiffusers.accelerator import Reference
 from fastdiffusers.errors import InputError, one_of
 
+if TYPE_CHECKING:
+    from fastdiffusers.models.info import ModelInfo
+
 TASK = "fastdiffusers.distillation.task:DistillTask"
+FAMILIES = ("flux",)
+"""Whose networks can be teachers and students."""
+
+
+def check_teacher(info: ModelInfo) -> None:
+    """`InputError` for a model of another family."""
+    if info.family not in FAMILIES:
+        raise InputError(f"{info.name} is of the family {info.family}; distillation trains: {', '.join(FAMILIES)}")
 
 
 @dataclass(frozen=True)

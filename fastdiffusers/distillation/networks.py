@@ -84,8 +84,10 @@ class Networks:
         self._graphs: dict[Any, Callable[..., Any]] = {}
         self._layers: list[nn.Layer] = []  # a graph refers to its layer weakly
         self.parameters: dict[str, dict[str, paddle.Tensor]] = {}
+        self._copies: dict[str, Any] = {}  # networks of their own, by role
+        self._loop = transformer.block_loop
         if student_lora is None:
-            self.student = copy.deepcopy(transformer)
+            self.student = self._copies[STUDENT] = copy.deepcopy(transformer)
             self.parameters[STUDENT] = {f"{STUDENT}.{name}": p for name, p in self.student.named_parameters()}
             for parameter in transformer.parameters():
                 parameter.stop_gradient = True
@@ -106,6 +108,16 @@ class Networks:
         if self.bank is None:
             self.bank = LoraBank(self.teacher, ("all",))
         self.parameters[role] = self.bank.add(role, rank, alpha, seed)
+        return self.parameters[role]
+
+    def copy_student(self, role: str) -> dict[str, paddle.Tensor]:
+        """A frozen network like a student that is trained in full, and its parameters."""
+        loop, self.student.block_loop = self.student.block_loop, self._loop  # one that recomputes holds all networks
+        made = self._copies[role] = copy.deepcopy(self.student)
+        self.student.block_loop = loop
+        for parameter in made.parameters():
+            parameter.stop_gradient = True
+        self.parameters[role] = {f"{role}.{name}": p for name, p in made.named_parameters()}
         return self.parameters[role]
 
     @property
@@ -144,7 +156,7 @@ class Networks:
     def _run(self, key: Any, make: Callable[[Any], nn.Layer], role: str, inputs: tuple[Any, ...]) -> Any:
         key = (key, paddle.is_grad_enabled())  # a graph that was recorded without gradients never has any
         if key not in self._graphs:
-            layer = make(self.student if role == STUDENT else self.teacher)
+            layer = make(self._copies.get(role, self.teacher))
             self._layers.append(layer)  # in training mode: a graph of a layer in eval mode has no backward part
             forward = layer.forward
             self._graphs[key] = paddle.jit.to_static(forward, full_graph=True) if self.compile else forward
@@ -168,8 +180,7 @@ class Networks:
     @property
     def bank_roles(self) -> frozenset[str]:
         """Roles that are adapters."""
-        full = {STUDENT} if self.student is not self.teacher else set()
-        return frozenset(self.parameters) - full
+        return frozenset(self.parameters) - self._copies.keys()
 
 
 class Recomputing:

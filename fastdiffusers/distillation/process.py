@@ -55,6 +55,20 @@ class Process(ABC):
         variance = self.beta(higher) ** 2 - (share * self.beta(level)) ** 2
         return wide(share, x) * x + wide(variance.clip(min=0.0).sqrt(), x) * noise
 
+    def score_target(self, x: Tensor, level: Tensor, higher: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """``(w, t)`` so that w·prediction ≈ t, in the mean of squares, is learnt by what has the score of `renoise`'s
+        result.
+
+        ``x`` may be noisy itself, so the fresh noise z is a part of all: E[z | x_b] = w·E[ε | x_b], with
+        w = √(β(b)² − (c·β(a))²)/β(b) (Vincent 2011, denoising score matching). Here for predictions of ε.
+        """
+        return wide(self._fresh(level, higher), x), noise
+
+    def _fresh(self, level: Tensor, higher: Tensor) -> Tensor:
+        share = self.alpha(higher) / self.alpha(level)
+        whole = self.beta(higher)
+        return (whole**2 - (share * self.beta(level)) ** 2).clip(min=0.0).sqrt() / whole
+
 
 class FlowMatching(Process):
     """x_σ = (1 − σ)·x₀ + σ·ε, the network predicts v = ε − x₀ (Lipman et al. 2023; FLUX, SD3). Levels are σ."""
@@ -76,6 +90,13 @@ class FlowMatching(Process):
 
     def prediction_between(self, x: Tensor, level: Tensor, y: Tensor, end: Tensor) -> Tensor:
         return (y - x) / wide(end - level, x)
+
+    def score_target(self, x: Tensor, level: Tensor, higher: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """For v = (ε̂ − x_b)/(1 − b) and ε̂ = z/w: w·v = (1 + (1 − b)/b·(a/(1 − a))²)·z − w·x_a/(1 − a); z − x₀ for
+        a clean ``x``."""
+        fresh = self._fresh(level, higher)
+        more = 1.0 + (1.0 - higher) / higher * (level / (1.0 - level)) ** 2
+        return wide(fresh, x), wide(more, x) * noise - wide(fresh / (1.0 - level), x) * x
 
 
 class LinearRenoising(FlowMatching):

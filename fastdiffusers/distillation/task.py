@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
 from fastdiffusers.distillation.health import Blindness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.losses import number
+from fastdiffusers.distillation.method import check_teacher
 from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Networks
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import flow_process
@@ -24,6 +25,7 @@ from fastdiffusers.distillation.starting import start_from
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
 from fastdiffusers.distillation.validation import Validation
+from fastdiffusers.models.info import describe
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 
 
@@ -39,6 +41,7 @@ class DistillTask(Task):
 
         config = self.config
         dtype, amp = mixed_precision(config.precision)
+        check_teacher(describe(config.model))
         self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
         paddle.seed(config.seed)  # heads begin alike in the process that prepared examples and in those that found them
@@ -56,7 +59,7 @@ class DistillTask(Task):
         if config.start:
             start_from(self.networks, Path(config.start))
         if config.target_ema:
-            self._start_target(*lora or ())
+            self._start_target(lora)
         self._notices: list[str] = []
         self._blind = Blindness()
         self.process = flow_process(config.compat)
@@ -67,9 +70,12 @@ class DistillTask(Task):
         self._ropes: dict[tuple[tuple[int, int], int], Any] = {}
         return [student, *(group for term in self.opponents for group in term.groups())]
 
-    def _start_target(self, rank: int, alpha: float | None, targets: object) -> None:
-        """θ⁻: an adapter that begins as the student's, and follows it as a moving average."""
-        target = self.networks.add_adapter(TARGET, rank, alpha, self.config.seed)
+    def _start_target(self, lora: tuple[int, float | None, Sequence[str]] | None) -> None:
+        """θ⁻: an adapter (or a network) that begins as the student's, and follows it as a moving average."""
+        if lora is None:
+            self.networks.copy_student(TARGET)
+            return
+        target = self.networks.add_adapter(TARGET, lora[0], lora[1], self.config.seed)
         student = self.networks.parameters[STUDENT]
         for name, parameter in target.items():
             parameter.stop_gradient = True
@@ -90,7 +96,7 @@ class DistillTask(Task):
         weights = ", ".join(
             f"{term.weight:g} × {name}" for term, name in zip(self.terms, self.config.terms, strict=True)
         )
-        edges = " ".join(f"{edge:.4f}" for edge in self.grid(self._usual_size).edges)
+        edges = " ".join(f"{edge:.4f}" for edge in self.grid(self.usual_size).edges)
         return [
             *roles,
             f"loss: {weights}",
@@ -99,7 +105,10 @@ class DistillTask(Task):
         ]
 
     @property
-    def _usual_size(self) -> tuple[int, int]:
+    def usual_size(self) -> tuple[int, int]:
+        """Height and width in pixels that descriptions and validations are about: the recipe's, else the model's."""
+        if self.config.resolution:
+            return self.config.resolution, self.config.resolution
         setting = self.pipe.info.default_setting
         return setting.height, setting.width
 

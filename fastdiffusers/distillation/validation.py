@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 
 SEEDS = 4
 """Pictures of one prompt, so that diversity can be seen."""
+TOKENS_AT_ONCE = 16384
+"""Image tokens that are drawn together: all pictures of a small model, four of 1024 × 1024."""
 
 
 class Validation:
     """A fixed set of prompts and seeds. The teacher draws once, the student whenever it is asked.
 
-    Prompts are the first ones of the examples (of those, each once), at the model's usual size and guidance.
+    Prompts are the first ones of the examples (of those, each once), at the size and the middle of the guidance that
+    the student is trained for.
     """
 
     def __init__(self, task: DistillTask) -> None:
         self.task = task
         pipe, config = task.pipe, task.config
-        setting = pipe.info.default_setting
-        self.size = (setting.height, setting.width)
+        self.size = task.usual_size
         rows, columns = task._cells(self.size)
         self.cells = (rows, columns)
         kinds = max(1, config.validation_prompts // SEEDS)
@@ -42,25 +44,27 @@ class Validation:
         seeds = [config.validation_seed + i for i in range(count)]
         self.noise = pixels.pack(picture_noise((pipe.vae.config.latent_channels, rows, columns), seeds))
         guidance = (config.guidance_min + config.guidance_max) / 2
-        told = paddle.full([count], guidance, dtype="float32") if task.networks.has_guidance else None
-        text, pooled = examples.text[chosen], examples.pooled[chosen]
-        rope = task.rope(self.size, text.shape[1], count)
-        self.conditions = Conditions(paddle.to_tensor(text), paddle.to_tensor(pooled), told, rope)
+        self._texts = examples.text[chosen], examples.pooled[chosen]
         self.guidance = guidance
         self.teacher = self.draw(TEACHER, config.teacher_steps)
         self.teacher_pictures = self.decode(self.teacher)
         self.student_pictures = self.teacher_pictures
 
-    @paddle.no_grad()
     def draw(self, role: str, steps: int) -> np.ndarray:
-        """Packed latents by Euler steps at the levels of the pipeline's scheduler."""
+        """Packed latents by Euler steps at the levels of the pipeline's scheduler, a few pictures at a time."""
+        at_once = max(1, TOKENS_AT_ONCE // self.noise.shape[1])
+        parts = (slice(i, i + at_once) for i in range(0, len(self.noise), at_once))
+        return np.concatenate([self._draw(role, steps, part) for part in parts])
+
+    @paddle.no_grad()
+    def _draw(self, role: str, steps: int, part: slice) -> np.ndarray:
         task, config = self.task, self.task.config
         scheduler = FewSteps(task.pipe.scheduler, steps, config.sampler if role == STUDENT else EULER)
         scheduler.set_image_timesteps(self.noise.shape[1])
-        x = paddle.to_tensor(self.noise)
-        given = self.conditions
+        x = paddle.to_tensor(self.noise[part])
+        given = self._conditions(part)
         for i, sigma in enumerate(scheduler.sigmas[:-1]):
-            level = paddle.full([len(self.noise)], float(sigma), dtype="float32")
+            level = paddle.full([len(x)], float(sigma), dtype="float32")
             if role == TEACHER and config.true_guidance:
                 told = task.networks.predict(role, x, level, given.told(config.teacher_guidance))
                 empty = given.told(config.teacher_guidance).untexted(*map(paddle.to_tensor, task.store.empty()))
@@ -71,13 +75,20 @@ class Validation:
             x = scheduler.step(prediction, i, x)
         return x.numpy()
 
+    def _conditions(self, part: slice) -> Conditions:
+        text, pooled = (values[part] for values in self._texts)
+        networks = self.task.networks
+        told = paddle.full([len(text)], self.guidance, dtype="float32") if networks.has_guidance else None
+        rope = self.task.rope(self.size, text.shape[1], len(text))
+        return Conditions(paddle.to_tensor(text), paddle.to_tensor(pooled), told, rope)
+
     @paddle.no_grad()
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]``."""
-        vae = self.task.pipe.vae
+        vae, dtype = self.task.pipe.vae, self.task.pipe.dtype
         parts = []
         for i in range(0, len(latents), SEEDS):
-            cells = pixels.unpack(paddle.to_tensor(latents[i : i + SEEDS]), *self.cells)
+            cells = pixels.unpack(paddle.to_tensor(latents[i : i + SEEDS]).astype(dtype), *self.cells)
             parts.append(pixels.to_unit_range(vae.decode(vae.unscale_latents(cells))))
         return (np.concatenate(parts) * 255).round().astype(np.uint8)
 

@@ -7,21 +7,21 @@ their excess over the floor. No Paddle at the top: pictures are drawn by worker 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastdiffusers.accelerator import Setting
 from fastdiffusers.errors import InputError, PlanError
 from fastdiffusers.evaluation.crew import Crew
 from fastdiffusers.evaluation.drawing import draw
 from fastdiffusers.evaluation.judging import Judgement, judge
-from fastdiffusers.evaluation.picture_set import PictureSet
-from fastdiffusers.files import sha256_file
+from fastdiffusers.evaluation.picture_set import PictureSet, load_chunk
+from fastdiffusers.evaluation.pinning import pinned
 from fastdiffusers.metrics import frechet_distance, kernel_distance, pairwise_distance, psnr, ssim
 from fastdiffusers.models.info import ModelInfo
 
@@ -56,6 +56,11 @@ class Question:
     teacher: tuple[tuple[int, float | None], ...] = ()
     guidance: float = 3.5
 
+    @property
+    def setting(self) -> Setting:
+        """What plans are made for: the model's usual one, with this guidance."""
+        return replace(self.info.default_setting, guidance=self.guidance)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,7 +73,7 @@ class Row:
     @property
     def label(self) -> str:
         """As in tables."""
-        shift = "" if self.mu is None else f" μ {self.mu:g}"
+        shift = " rule" if self.mu is None else f" μ {self.mu:g}"
         return self.accel or f"teacher@{self.steps}{shift}"
 
 
@@ -76,8 +81,6 @@ class Evaluation:
     """Draws, judges, compares; everything drawn is kept, so an interrupted evaluation goes on."""
 
     def __init__(self, question: Question, crew: Crew, show: bool = True) -> None:
-        if len(question.captions) < LEAST:
-            raise InputError(f"{len(question.captions)} pictures are too few for a Fréchet distance; at least {LEAST}")
         self.question, self.crew, self.show = question, crew, show
         self.rows = [
             *(Row("", steps, mu) for steps, mu in ((question.reference, 0.0), *question.teacher)),
@@ -87,6 +90,8 @@ class Evaluation:
     def report(self) -> dict[str, Any]:
         """Everything as JSON can hold it."""
         question = self.question
+        if len(question.captions) < LEAST:
+            raise InputError(f"{len(question.captions)} pictures are too few for a Fréchet distance; at least {LEAST}")
         reference = self._judged(self._set(Row("", question.reference, 0.0), REFERENCE_SEED))
         rows = []
         floor: float | None = None
@@ -105,6 +110,14 @@ class Evaluation:
             "paired": min(PAIRED, len(question.captions)),
             "rows": rows,
         }
+
+    def first_pictures(self, count: int) -> dict[str, np.ndarray]:
+        """The first pictures of every row that `report` has drawn, by its label."""
+        chunks = {
+            row.label: load_chunk(self._set(row, FIRST_SEED).folder(self.question.root), "pictures", 0)
+            for row in self.rows
+        }
+        return {label: chunk[:count] for label, chunk in chunks.items()}
 
     def pictures(self, count: int) -> dict[str, np.ndarray]:
         """The first ``count`` pictures of the teacher and of every accelerator, of the same captions and noise."""
@@ -125,7 +138,7 @@ class Evaluation:
         question = self.question
         texts = tuple(question.captions if captions is None else captions)
         seeds = tuple(range(first, first + len(texts)))
-        accel = pinned(row.accel, question) if row.accel else ""
+        accel = pinned(row.accel, question.info, question.setting, question.root) if row.accel else ""
         mu = None if row.accel else row.mu
         model = str(question.info.path.resolve())
         return PictureSet(model, question.info.sha256, texts, seeds, row.steps, question.guidance, mu, accel)
@@ -189,44 +202,12 @@ def steps_of(question: Question, accel: str) -> int:
     from fastdiffusers.plan import make_plan, parse
     from fastdiffusers.plugins import registry
 
-    plan = make_plan(parse(accel), registry(), question.info, question.info.default_setting)
+    plan = make_plan(parse(accel), registry(), question.info, question.setting)
     try:
         plan.check()
     except PlanError as error:
         raise PlanError(f"--accel {accel}: {error}") from None
-    effective = plan.effective
-    return question.info.default_setting.steps if effective is None else effective.steps
-
-
-def pinned(accel: str, question: Question) -> str:
-    """``accel`` with each adapter in a folder named by its hash, so that kept pictures are never another's."""
-    from fastdiffusers.distillation.adapter import CARD
-    from fastdiffusers.distillation.distilled import DistilledConfig, choose
-    from fastdiffusers.plan import make_plan, parse
-    from fastdiffusers.plugins import registry
-    from fastdiffusers.request import Request, format_requests
-
-    requests = parse(accel)
-    plan = make_plan(requests, registry(), question.info, question.info.default_setting)
-    configs = {item.spec.name: item.config for item in plan.items}
-    found = []
-    for request in requests:
-        config = configs.get(request.name)
-        if not isinstance(config, DistilledConfig):
-            found.append(request)
-            continue
-        weights = choose(config.method, config, question.info).weights  # type: ignore[attr-defined]
-        place = question.root / "adapters" / sha256_file(weights)[:16]
-        if not place.is_dir():
-            place.mkdir(parents=True)
-            for file in (weights, weights.parent / CARD):
-                if file.is_file():
-                    shutil.copy2(file, place / file.name)
-        has_card = (weights.parent / CARD).is_file()
-        target = place if has_card else place / weights.name
-        options = {k: v for k, v in request.options.items() if k != "adapter" and not (has_card and k == "steps")}
-        found.append(Request(request.name, {**options, "adapter": str(target)}, request.source))
-    return format_requests(found)
+    return (plan.effective or question.setting).steps
 
 
 def spread(reference: np.ndarray, features: np.ndarray) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +12,106 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fastdiffusers.errors import InputError
+from fastdiffusers.evaluation.meter import Meter
 from fastdiffusers.metrics import frechet_distance, kernel_distance, psnr, ssim
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+BATCH = 32
+"""Pictures that are in memory at once: thousands of large ones are too many."""
+PSNR_MOST = 99.0
 
 
-def read_folder(folder: Path) -> list[np.ndarray]:
-    """Every picture of a folder in the order of names (numbers in names count as numbers): uint8 ``[H, W, 3]`` each."""
+def picture_files(folder: Path) -> list[Path]:
+    """Every picture of a folder in the order of names (numbers in names count as numbers)."""
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is not a folder of pictures")
     files = sorted((file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES), key=_natural)
     if not files:
         raise InputError(f"{str(folder)!r} holds no pictures ({', '.join(SUFFIXES)})")
-    found = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                found.append(np.asarray(image.convert("RGB")))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise InputError(f"{str(file)!r} is not a readable picture: {str(error)[:200]}") from None
-    return found
+    return files
 
 
-def compare_folders(first: Path, second: Path, prompts: Sequence[str] | None, paired: bool) -> dict[str, Any]:
+def read_picture(file: Path) -> np.ndarray:
+    """uint8 ``[H, W, 3]``."""
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{str(file)!r} is not a readable picture: {reason}") from None
+
+
+def compare_folders(
+    first: Path, second: Path, prompts: Sequence[str] | None, paired: bool, show: bool = True
+) -> dict[str, Any]:
     """FD, kernel distance, CLIP score (with prompts); with ``paired`` PSNR and SSIM of pictures of the same place."""
+    sides = [picture_files(first), picture_files(second)]
+    for files in sides if prompts is not None else ():
+        if len(files) != len(prompts or ()):
+            raise InputError(f"{len(prompts or ())} prompts for {len(files)} pictures; give one of each")
+    if paired and len(sides[0]) != len(sides[1]):
+        raise InputError(f"{len(sides[0])} and {len(sides[1])} pictures cannot be paired")
     import fastdiffusers.scorer
 
     scorer = fastdiffusers.scorer.load()
-    sides = [read_folder(first), read_folder(second)]
-    features = [scorer.features([Image.fromarray(picture) for picture in side]) for side in sides]
-    kernel = kernel_distance(*features)
+    texts = None if prompts is None else scorer.embed_texts(list(prompts)).astype(np.float64)
+    pairs = _paired(*sides) if paired else {}  # before the long part: it finds sizes that differ
+    with Meter("judging", sum(map(len, sides)), "pictures", show) as meter:
+        seen = [_judge(scorer, files, texts, meter) for files in sides]
+    kernel = kernel_distance(seen[0].features, seen[1].features)
     report: dict[str, Any] = {
         "first": str(first),
         "second": str(second),
-        "n": [len(side) for side in sides],
+        "n": [len(files) for files in sides],
         "scorer": scorer.sha256,
-        "fd": frechet_distance(*features),
+        "fd": frechet_distance(seen[0].features, seen[1].features),
         "kid": kernel.mean,
         "kid_error": kernel.error,
     }
-    if prompts is not None:
-        for name, side in zip(("clip_first", "clip_second"), sides, strict=True):
-            if len(side) != len(prompts):
-                raise InputError(f"{len(prompts)} prompts for {len(side)} pictures; give one of each")
-            texts = scorer.embed_texts(list(prompts)).astype(np.float64)
-            images = scorer.embed_images([Image.fromarray(picture) for picture in side]).astype(np.float64)
-            report[name] = float(np.einsum("nd,nd->n", images, texts).mean())
-    if paired:
-        if len(sides[0]) != len(sides[1]):
-            raise InputError(f"{len(sides[0])} and {len(sides[1])} pictures cannot be paired")
-        pairs = list(zip(*sides, strict=True))
-        for a, b in pairs:
-            if a.shape != b.shape:
-                raise InputError(
-                    f"pictures of {a.shape[1]}x{a.shape[0]} and {b.shape[1]}x{b.shape[0]} cannot be paired"
-                )
-        report["psnr"] = float(np.mean([min(psnr(a, b), 99.0) for a, b in pairs]))
-        report["ssim"] = float(np.mean([ssim(a, b) for a, b in pairs]))
-    return report
+    if texts is not None:
+        report.update({f"clip_{name}": side.clip for name, side in zip(("first", "second"), seen, strict=True)})
+    return {**report, **pairs}
 
 
-def _natural(file: Path) -> tuple[Any, ...]:
-    digits = "".join(c if c.isdigit() else " " for c in file.stem).split()
-    return (*map(int, digits), file.name)
+@dataclass(frozen=True)
+class _Seen:
+    """What the scorer says of a folder: features ``[N, 64]``, mean cosine with the prompts."""
+
+    features: np.ndarray
+    clip: float | None
+
+
+def _judge(scorer: Any, files: Sequence[Path], texts: np.ndarray | None, meter: Meter) -> _Seen:
+    features: list[np.ndarray] = []
+    cosines: list[np.ndarray] = []
+    for start, some in _batches(files):
+        pictures = [Image.fromarray(read_picture(file)) for file in some]
+        features.append(scorer.features(pictures))
+        if texts is not None:
+            images = scorer.embed_images(pictures).astype(np.float64)
+            cosines.append(np.einsum("nd,nd->n", images, texts[start : start + len(some)]))
+        meter.add(len(some))
+    return _Seen(np.concatenate(features), float(np.concatenate(cosines).mean()) if cosines else None)
+
+
+def _batches(files: Sequence[Path]) -> Iterator[tuple[int, Sequence[Path]]]:
+    return ((start, files[start : start + BATCH]) for start in range(0, len(files), BATCH))
+
+
+def _paired(first: Sequence[Path], second: Sequence[Path]) -> dict[str, float]:
+    noise: list[float] = []
+    alike: list[float] = []
+    for one, other in zip(first, second, strict=True):
+        a, b = read_picture(one), read_picture(other)
+        if a.shape != b.shape:
+            sizes = f"{a.shape[1]}x{a.shape[0]} and {b.shape[1]}x{b.shape[0]}"
+            raise InputError(f"{one.name!r} and {other.name!r} are {sizes} and cannot be paired")
+        noise.append(min(psnr(a, b), PSNR_MOST))
+        alike.append(ssim(a, b))
+    return {"psnr": float(np.mean(noise)), "ssim": float(np.mean(alike))}
+
+
+def _natural(file: Path) -> tuple[tuple[bool, int, str], ...]:
+    """``a2`` before ``a10``: numbers by value, the rest by letters."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", file.name)
+    return tuple((False, int(part), part) if part[0] in "0123456789" else (True, 0, part) for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,26 +37,39 @@ class Score:
     high: float
 
 
-def read_ranks(path: Path) -> list[Ranking]:
+def read_ranks(path: Path, key: Path | None = None) -> list[Ranking]:
     """Rankings from a CSV file with the columns judge, item, method, rank.
+
+    With ``key``, the file that `write_sheets` leaves, methods are the letters of its sheets.
 
     `InputError`: a missing file or column, a rank that is none, one given twice, and methods that differ from item to
     item.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
+        with open(path, newline="", encoding="utf-8-sig") as stream:  # spreadsheets begin such files with a mark
             reader = csv.DictReader(stream)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(f"{str(path)!r} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}")
-            lines = list(enumerate(reader, 2))
-    except (OSError, UnicodeDecodeError) as error:
+            lines = [(reader.line_num, {name: (line[name] or "").strip() for name in COLUMNS}) for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {str(path)!r}: {error}") from None
+    letters = None if key is None else _read_key(key)
     found: dict[tuple[str, str], dict[str, int]] = {}
     for number, line in lines:
+        empty = [name for name in COLUMNS if not line[name]]
+        if empty:
+            raise InputError(f"{str(path)!r} line {number}: {empty[0]} is empty; it needs {', '.join(COLUMNS)}")
+        if letters is not None:
+            known = letters.get(line["item"], {})
+            if line["method"] not in known:
+                raise InputError(
+                    f"{str(path)!r} line {number}: {str(key)!r} has no {line['method']!r} of {line['item']!r}"
+                )
+            line["method"] = known[line["method"]]
         ranks = found.setdefault((line["judge"], line["item"]), {})
-        text = (line["rank"] or "").strip()
-        if not text.isdigit() or not 1 <= int(text) <= len(SCORES):
+        text = line["rank"]
+        if not text.isdecimal() or not 1 <= int(text) <= len(SCORES):
             raise InputError(f"{str(path)!r} line {number}: rank {text!r} is not valid; valid are 1 to {len(SCORES)}")
         if line["method"] in ranks:
             raise InputError(f"{str(path)!r} line {number}: {line['method']!r} is ranked twice for {line['item']!r}")
@@ -69,6 +83,15 @@ def read_ranks(path: Path) -> list[Ranking]:
                 f"{str(path)!r}: {judge!r} ranks {sorted(ranks)} for {item!r}, elsewhere {sorted(methods)}"
             )
     return [Ranking(judge, item, ranks) for (judge, item), ranks in found.items()]
+
+
+def _read_key(path: Path) -> dict[str, dict[str, str]]:
+    """Which letter is which method, by item."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {str(entry["item"]): {name: str(entry[name]) for name in entry if len(name) == 1} for entry in entries}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{str(path)!r} is no key of comparison sheets ({type(error).__name__}: {error})") from None
 
 
 def scores(rankings: Sequence[Ranking], seed: int = 0) -> list[Score]:

@@ -21,6 +21,7 @@ from fastdiffusers.training.gang import Gang
 from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict
 from fastdiffusers.training.reserve import reserved
 from fastdiffusers.training.task import ParameterGroup, Task
+from fastdiffusers.training.tracker import check_tracker
 from fastdiffusers.training.trainer import Trainer
 
 SECONDS_TO_END = 10.0
@@ -65,8 +66,10 @@ def build(target: str, recipe: dict[str, Any]) -> tuple[Task, list[ParameterGrou
 def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto") -> dict[str, Any]:
     """Train the task named ``target`` by ``config`` in ``folder``; returns the figures that it exports with.
 
-    Raises `InputError` for a folder that cannot be written or in which another training runs.
+    Raises `InputError` for a folder that cannot be written or in which another training runs, `MissingDependency` for a
+    tracker that is not installed.
     """
+    check_tracker(config.tracker)
     recipe = config_to_dict(config)
     with reserved(folder):
         task, groups = build(target, recipe)

@@ -13,6 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fastdiffusers.training.tracker import Tracker
+
+TRACKED = ("train", "validation")
+
 
 class TrainingLog:
     """Means of the metrics since the last line, speed and expected time, every ``every`` steps.
@@ -20,9 +24,12 @@ class TrainingLog:
     Use as a context manager. ``quiet`` (the other workers) writes nothing.
     """
 
-    def __init__(self, folder: Path, title: str, steps: int, batch: int, every: int, quiet: bool = False) -> None:
+    def __init__(
+        self, folder: Path, title: str, steps: int, batch: int, every: int, quiet: bool = False, tracker: str = "none"
+    ) -> None:
         self.steps, self.batch, self.every, self.quiet = steps, batch, every, quiet
         self.path = folder / "log.jsonl"
+        self.tracker = Tracker("none" if quiet else tracker, folder)
         self._title = title
         self._sums: dict[str, tuple[float, int]] = {}  # total and how many steps had this metric
         self._count = 0
@@ -51,6 +58,7 @@ class TrainingLog:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+        self.tracker.close()
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take in the metrics of step ``step`` (from 0); none of a step that was skipped."""
@@ -90,7 +98,9 @@ class TrainingLog:
             self._progress.console.print(line, markup=False)
 
     def event(self, kind: str, **values: Any) -> None:
-        """A line of log.jsonl."""
+        """A line of log.jsonl; figures of training and validation go to the tracker too."""
+        if kind in TRACKED:
+            self.tracker.figures(kind, values["step"], {name: values[name] for name in values if name != "step"})
         if not self.quiet:
             line = json.dumps({"event": kind, "time": round(time.time(), 1), **values})
             with open(self.path, "a", encoding="utf-8") as stream:

@@ -55,6 +55,7 @@ class Trainer:
         self.best = Best(folder / "best.safetensors", self.config.best_by) if self.config.best_by else None
         self._stop = False
         self._saved: int | None = None
+        self._looked: int | None = None
 
     def run(self, resume: str = "auto") -> dict[str, Any]:
         """Train to the last step and export. Returns the task's figures; raises `Interrupted` after Ctrl-C."""
@@ -63,7 +64,8 @@ class Trainer:
         self._resume(resume)
         config = self.config
         old = signal.signal(signal.SIGINT, self._interrupt if self.leader else signal.SIG_IGN)
-        log = TrainingLog(self.folder, self.title, config.steps, config.batch, config.log_every, quiet=not self.leader)
+        sizes = (config.steps, config.batch, config.log_every)
+        log = TrainingLog(self.folder, self.title, *sizes, quiet=not self.leader, tracker=config.tracker)
         try:
             with log:
                 log.event("start", step=self.step_index, recipe=config_to_dict(config), workers=self.gang.size)
@@ -73,14 +75,17 @@ class Trainer:
                     self.step_index += 1
                     self.seconds += time.monotonic() - began
                     stop = bool(self.gang.share([float(self._stop)]).any())
+                    # before the checkpoint: what a resumed run finds has been looked at, so that no best is missed
+                    if config.sample_every and self.step_index % config.sample_every == 0:
+                        self._look(log)
+                        log.skip_time()
                     if stop or self.step_index % config.checkpoint_every == 0:
                         self._save()
                         log.skip_time()
                     if stop:
                         raise Interrupted(f"stopped after step {self.step_index}; the same command goes on from there")
-                    if config.sample_every and self.step_index % config.sample_every == 0:
-                        self._look(log)
-                        log.skip_time()
+                if self._looked != self.step_index:
+                    self._look(log)
                 self._save()
                 return self._export(log)
         finally:
@@ -197,11 +202,13 @@ class Trainer:
 
     def _look(self, log: TrainingLog) -> None:
         """A picture grid and validation figures, with the averaged weights, by the first worker."""
+        self._looked = self.step_index
         with self.state.averaged_weights():
             if self.leader:
                 grid = self.task.sample()
                 if grid is not None:
                     write_png(self.folder / "samples" / f"step-{self.step_index:08d}.png", grid)
+                    log.tracker.picture(self.step_index, grid)
                 figures = dict(self.task.validate())
                 if figures:
                     log.event("validation", step=self.step_index, **figures)
@@ -218,7 +225,6 @@ class Trainer:
 
     def _export(self, log: TrainingLog) -> dict[str, Any]:
         figures: dict[str, Any] = {}
-        self._look(log)
         with self.state.averaged_weights():
             if self.leader:
                 best = {}

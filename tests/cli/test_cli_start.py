@@ -20,12 +20,28 @@ LIGHT = [
     ["cite"],
     ["version"],
     ["infer", "--help"],
+    ["distill", "--help"],
+    ["distill", "import-args", "train_lcm.py --max_steps 7"],
+    ["eval", "--help"],
+    ["explain", "--accel", "pcm:adapter=ADAPTER", "--model", "TINY"],
 ]
 
 
+@pytest.fixture
+def adapter(tiny, tmp_path):
+    """A folder that a plan takes for an adapter of the tiny model."""
+    from fastdiffusers.distillation.adapter import WEIGHTS, AdapterCard, write_card
+    from fastdiffusers.models.info import describe
+
+    info = describe(tiny)
+    write_card(tmp_path / "adapter", AdapterCard("pcm", info.name, info.sha256, steps=4))
+    (tmp_path / "adapter" / WEIGHTS).write_bytes(b"not read by a plan")
+    return tmp_path / "adapter"
+
+
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
-def test_light_commands_do_not_import_paddle(words, tiny, tmp_path, program):
-    words = [str(tiny) if word == "TINY" else word for word in words]
+def test_light_commands_do_not_import_paddle(words, tiny, adapter, tmp_path, program):
+    words = [str(tiny) if word == "TINY" else word.replace("ADAPTER", str(adapter)) for word in words]
     code = (
         "import sys; from fastdiffusers_cli.app import main\n"
         f"sys.argv = ['fastdiff', *{words!r}]\n"

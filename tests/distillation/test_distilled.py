@@ -60,6 +60,15 @@ def _shapes(pipe):
     return {path: tuple(layer.weight.shape) for path, layer in layers if isinstance(layer, nn.Linear)}
 
 
+def test_a_scheduler_of_another_package_is_not_replaced(adapter):
+    held = tiny_flux()
+    held.scheduler = type("DDIMScheduler", (), {})()
+    before = held.transformer.transformer_blocks[0].attn.to_q.weight
+    with pytest.raises(UserError, match="draws with a DDIMScheduler of another package"):
+        fastdiffusers.accelerate(held, f"pcm:adapter={adapter}")
+    assert held.transformer.transformer_blocks[0].attn.to_q.weight is before
+
+
 def test_levels_of_a_call_are_kept(pipe, adapter):
     with fastdiffusers.accelerate(pipe, f"pcm:adapter={adapter}"):
         latents(pipe, sigmas=[1.0, 0.7, 0.2])
@@ -72,11 +81,26 @@ def test_scale_zero_has_no_effect_and_says_so(pipe, adapter):
         assert not session.report()[0].engaged
 
 
-def test_a_bare_lora_file_says_nothing_of_steps(pipe, adapter):
-    with fastdiffusers.accelerate(pipe, f"pcm:adapter={adapter / WEIGHTS}:steps=3") as session:
+def test_a_bare_lora_file_says_nothing_of_steps_and_sampler(pipe, adapter):
+    file = (adapter / WEIGHTS).rename(adapter / "stranger.safetensors")  # the card beside it is not its
+    with fastdiffusers.accelerate(pipe, f"pcm:adapter={file}:steps=3:sampler=lcm") as session:
         latents(pipe)
         assert pipe.context.steps == 3
+        assert pipe.scheduler.sampler == "lcm"
         assert "LoRA file" in session.report()[0].reason
+
+
+def test_the_weights_of_a_folder_bring_its_card(pipe, tmp_path):
+    folder = make_adapter(tmp_path / "adapter", pipe, steps=3, sampler="lcm")
+    with fastdiffusers.accelerate(pipe, f"pcm:adapter={folder / WEIGHTS}"):
+        latents(pipe)
+        assert pipe.context.steps == 3 and pipe.scheduler.sampler == "lcm"
+
+
+def test_a_card_without_weights_is_refused_before_anything_is_loaded(pipe, adapter):
+    (adapter / WEIGHTS).unlink()
+    with pytest.raises(PlanError, match=r"holds no adapter.safetensors"):
+        fastdiffusers.accelerate(pipe, f"pcm:adapter={adapter}")
 
 
 def test_an_adapter_of_another_model_is_told_with_both_names(tmp_path, pipe):
@@ -90,6 +114,7 @@ def test_an_adapter_of_another_model_is_told_with_both_names(tmp_path, pipe):
     ("options", "setting", "message"),
     [
         ("steps=3", {}, "was made for 4"),
+        ("sampler=lcm", {}, "was made for euler"),
         ("", {"steps": 7}, "draws in 4 steps, not 7"),
         ("", {"guidance": 9.0}, "trained for guidance 1 to 5, not 9"),
     ],
@@ -110,6 +135,7 @@ def test_refuses_what_it_was_not_made_for(tmp_path, pipe, options, setting, mess
         (lambda folder: _change(folder, "steps", 0), "at least 1"),
         (lambda folder: _change(folder, "steps", "four"), "of the wrong kind"),
         (lambda folder: _change(folder, "format", 9), "this version reads 1"),
+        (lambda folder: _change(folder, "sampler", "heun"), "sampler.*'heun'.*euler, lcm"),
     ],
 )
 def test_a_card_that_is_none_is_said_in_one_line(pipe, adapter, damage, message):

@@ -103,7 +103,8 @@ def test_lcm_document(lora: bool, sdxl: bool) -> None:
     assert imported.command().startswith("FLAGS_conv_workspace_size_limit=4096 fastdiff distill lcm --recipe this.yaml")
     wanted = yaml.safe_load(f"""
         {{steps: 10000, batch: 12, lr: 1.0e-4, seed: 23, schedule: constant, warmup_steps: 0, solver_steps: 50,
-        phases: 1, terms: [consistency], loss: huber, precision: bf16-o2, recompute: true, clip: 1.0,
+        phases: 1, terms: [consistency], loss: huber, precision: bf16-{"o2" if lora else "o1"},
+        recompute: true, clip: 1.0,
         true_guidance: true, student_guidance: {not lora}, target_ema: {0.0 if lora else 0.95},
         train: {"lora" if lora else "full"}, resolution: {1024 if sdxl else 512}, min_side: {1024 if sdxl else 512},
         guidance_min: {4.0 if sdxl else 6.0}, guidance_max: 16.0, checkpoint_every: 2000, keep_checkpoints: 20,
@@ -113,6 +114,19 @@ def test_lcm_document(lora: bool, sdxl: bool) -> None:
     assert recipe | wanted == recipe
     assert recipe.get("rank") == (64 if lora else None)
     assert recipe.get("alpha") == (8 if lora else None)
+
+
+@pytest.mark.parametrize("compat", ["none", "reference"])
+@pytest.mark.parametrize(
+    "command", [FLUX_LIGHTNING, *(lcm(lora, sdxl) for lora in (True, False) for sdxl in (True, False))]
+)
+def test_the_trainer_takes_every_documents_recipe(command: str, compat: str) -> None:
+    from fastdiffusers.distillation.keys import DistillConfig
+    from fastdiffusers.training.recipe import build_config
+
+    imported = import_command(command, compat)
+    assert not imported.refused
+    build_config(DistillConfig, yaml.safe_load(imported.yaml()))
 
 
 def test_lcm_on_eight_devices() -> None:

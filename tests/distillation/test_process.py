@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 import pytest
+from gaussian import Gaussian
 
 from fastdiffusers.distillation.process import FlowMatching, Process, VariancePreserving, scaled_linear, wide
 
@@ -116,3 +117,20 @@ def test_stable_diffusions_betas():
 def test_wide_puts_the_level_in_front():
     assert wide(level(1, 2), tensor(2, 3, 4)).shape == [2, 1, 1]
     assert wide(level(1, 2), tensor(2, 3)).shape == [2, 1]
+
+
+@pytest.mark.parametrize(("process", "a", "b"), CASES)
+def test_score_targets_teach_the_ideal_prediction_of_samples_that_are_noisy_themselves(process, a, b):
+    """The straight line through t over w·x_b and w, of many draws, is the Gaussian's own prediction."""
+    data = Gaussian(0.3, 0.7, process)
+    rng = np.random.default_rng(0)
+    clean, old, fresh = (paddle.to_tensor(rng.standard_normal((1, 400_000)).astype(np.float32)) for _ in range(3))
+    x = process.add_noise(data.m + data.s * clean, old, level(a))
+    noisy = process.renoise(x, level(a), level(b), fresh).numpy()[0].astype(np.float64)
+    weight, target = process.score_target(x, level(a), level(b), fresh)
+    w, t = weight.item(), target.numpy()[0].astype(np.float64)
+    slope, constant = np.polyfit(w * noisy, t, 1)
+    ends = data.prediction(paddle.to_tensor([[0.0, 1.0]]), level(b)).numpy()[0].astype(np.float64)
+    error = np.std(t - slope * w * noisy) / np.sqrt(noisy.size)
+    assert slope == pytest.approx(ends[1] - ends[0], abs=5 * error / np.std(w * noisy))
+    assert constant / w == pytest.approx(ends[0], abs=8 * error / w)

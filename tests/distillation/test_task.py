@@ -1,5 +1,7 @@
 """Terms and roles put together: whose turn it is, who learns from it, and who is told which guidance."""
 
+import itertools
+
 import numpy as np
 import paddle
 import pytest
@@ -7,11 +9,12 @@ from safetensors.numpy import load_file
 from tiny_roles import disturb
 
 import fastdiffusers.distillation.task as task_module
+import fastdiffusers.distillation.validation as validation_module
 from fastdiffusers.distillation.data import Examples
 from fastdiffusers.distillation.export import student_layers
 from fastdiffusers.distillation.health import BLIND_STEPS
 from fastdiffusers.distillation.keys import DistillConfig
-from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET
+from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET, TEACHER
 from fastdiffusers.distillation.task import DistillTask
 from fastdiffusers.distillation.terms.adversarial import HEADS
 from fastdiffusers.testing import tiny_flux
@@ -198,8 +201,9 @@ def test_a_student_of_one_phase_is_moved_to_the_levels_it_is_drawn_at(make):
     assert set(np.concatenate([scene_of(task, index).n for index in range(10)])) == {0, 2, 4}
 
 
-def test_the_averaged_student_follows_the_student_alone(make):
-    task, groups = make(target_ema=0.75, terms=("consistency", "adversarial"))
+@pytest.mark.parametrize("changes", [{}, {"train": "full"}, {"train": "full", "recompute": True}], ids=str)
+def test_the_averaged_student_follows_the_student_alone(make, changes):
+    task, groups = make(target_ema=0.75, terms=("consistency", "adversarial"), **changes)
     target, student = task.networks.parameters[TARGET], task.networks.parameters[STUDENT]
     assert [group.name for group in groups] == [STUDENT, HEADS]
     assert task.buffers() is target and all(value.stop_gradient for value in target.values())
@@ -215,6 +219,11 @@ def test_the_averaged_student_follows_the_student_alone(make):
     task.updated(1, frozenset({STUDENT, HEADS}))
     for name, value in target.items():
         np.testing.assert_allclose(value.numpy(), before[name] + 0.25, atol=1e-6)
+    # and it is what targets come from, without a gradient of its own
+    scene = scene_of(task)
+    roles = [task.networks.predict(role, scene.x, scene.sigma, scene.student) for role in (TEACHER, STUDENT, TARGET)]
+    assert all(np.abs(a.numpy() - b.numpy()).max() > 1e-4 for a, b in itertools.combinations(roles, 2))
+    assert roles[2].stop_gradient or changes.get("recompute")
 
 
 def test_kd_reads_the_stored_trajectories(make):
@@ -270,6 +279,35 @@ def test_a_student_starts_as_the_adapter_it_is_given_and_its_average_too(make, t
     for name, value in second.networks.parameters[TARGET].items():
         np.testing.assert_array_equal(value.numpy(), student[name.replace(TARGET, STUDENT, 1)].numpy())
     assert any(value.numpy().any() for name, value in student.items() if name.endswith("lora_B"))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "lcm"])
+def test_validations_draw_large_pictures_a_few_at_a_time_and_the_same(make, monkeypatch, sampler):
+    task, _ = make(validation_prompts=12, teacher_steps=3, sampler=sampler)
+    disturb(task.networks.parameters[STUDENT])
+    whole = task.validation
+    assert len(whole.captions) == 12 and len(set(whole.captions)) == 3
+    sizes = []
+    predict = task.networks.predict
+    monkeypatch.setattr(
+        task.networks, "predict", lambda role, x, *more: sizes.append(len(x)) or predict(role, x, *more)
+    )
+    monkeypatch.setattr(validation_module, "TOKENS_AT_ONCE", 5 * CELLS)
+    for role, steps in ((TEACHER, 3), (STUDENT, 2)):
+        expected = whole.teacher if role == TEACHER else whole.draw(STUDENT, 2)
+        np.testing.assert_allclose(whole.draw(role, steps), expected, atol=1e-5)
+    assert max(sizes) == 5
+    figures = task.validate()
+    latents = whole.draw(STUDENT, task.config.drawn_steps)
+    assert figures["rmse"] == pytest.approx(float(np.sqrt(((latents - whole.teacher) ** 2).mean())), rel=1e-5)
+
+
+def test_validations_are_of_the_size_that_is_trained(make):
+    task, _ = make(validation_prompts=4, teacher_steps=2)
+    assert task.validation.teacher_pictures.shape == (4, 32, 32, 3)
+    task, _ = make(validation_prompts=4, teacher_steps=2, resolution=16)
+    assert task.validation.teacher_pictures.shape == (4, 16, 16, 3)
+    assert task.describe()[3].endswith(" ".join(f"{edge:.4f}" for edge in task.grid((16, 16)).edges))
 
 
 class Crash(Exception):

@@ -1,6 +1,7 @@
 """The best weights by a validation figure, and what a task may put beside its weights."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastdiffusers.training import checkpoint
 from fastdiffusers.training.best import Best
 from fastdiffusers.training.launch import build, train
 from fastdiffusers.training.recipe import config_to_dict, load_recipe
+from fastdiffusers.training.trainer import Interrupted
 
 
 def recipe(*words: str) -> WatchedConfig:
@@ -51,6 +53,40 @@ def test_the_best_survives_a_crash_and_a_resumption(tmp_path, monkeypatch, crash
     assert figures["best_step"] == 12
     train(TARGET, recipe("best_by=distance"), tmp_path / "uncut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "uncut")
+
+
+@pytest.mark.parametrize("when", ["the pictures", "Ctrl-C"])
+def test_the_best_is_seen_though_the_training_ends_at_its_very_step(tmp_path, monkeypatch, when):
+    """A checkpoint of a step whose pictures were never looked at would hide it from the resumed run."""
+    words = ("best_by=distance", "sample_every=6")
+    with monkeypatch.context() as patched:
+        if when == "Ctrl-C":
+            patched.setattr(WatchedTask, "updated", _interrupting(12, WatchedTask.updated))
+        else:
+            patched.setattr(WatchedTask, "validate", _crashing(12, WatchedTask.validate))
+        with pytest.raises((Crash, Interrupted)):
+            train(TARGET, recipe(*words), tmp_path / "cut")
+    assert train(TARGET, recipe(*words), tmp_path / "cut")["best_step"] == 12
+    train(TARGET, recipe(*words), tmp_path / "uncut")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "uncut")
+
+
+def _crashing(step: int, inner):
+    def validate(self):
+        if self.at == step:
+            raise Crash
+        return inner(self)
+
+    return validate
+
+
+def _interrupting(step: int, inner):
+    def updated(self, index, groups):
+        inner(self, index, groups)
+        if self.at == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return updated
 
 
 def test_what_another_training_left_is_no_best_of_this_one(tmp_path, monkeypatch):

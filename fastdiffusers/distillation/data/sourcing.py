@@ -91,6 +91,8 @@ def _refuse_unused(options: DataOptions, kind: str) -> None:
     if options.trajectories and not drawn:
         raise InputError(f"trajectories are of latents that the teacher draws; data_kind is {kind!r}, not {TEACHER!r}")
     if options.prompts and kind != TEACHER:
-        raise InputError(f"prompts {options.prompts!r} are for data={TEACHER}; data is {options.data!r}")
+        raise InputError(
+            f"prompts {options.prompts!r} are for data={TEACHER}; this is data={options.data} read as {kind!r}"
+        )
     if options.file_list and kind != "laion":
         raise InputError(f"file_list {options.file_list!r} is for shards; data_kind is {kind!r}, not 'laion'")

@@ -121,6 +121,10 @@ def fill_student(draft: Draft, full: bool, flag: str, compat: str) -> None:
     if full:
         draft.set("target_ema", values["ema_decay"], "ema_decay")
         draft.dropped["lora_rank"] = "there is no LoRA in a full training"
+        precision = draft.entries["precision"]
+        if precision.value.endswith("o2"):
+            precision.value = precision.value.removesuffix("2") + "1"
+            precision.note = "weights that are trained stay in 32 bits here; there they have copies in 32 bits"
     else:
         rank = values["lora_rank"]
         draft.set("rank", rank, "lora_rank")

@@ -24,7 +24,7 @@ class DistributionMatching(Term):
     (``dmd_on: phase``), or its whole estimate x̂₀, compared at all levels (``dmd_on: clean``, DMD2).
 
     The fake score is the student itself (``dmd_critic: false``, as FLUX-Lightning has it), or a second adapter that is
-    trained on the student's landings by the loss of the process itself.
+    trained to have the score of what the student makes.
     """
 
     weight_key = "dmd_weight"
@@ -68,14 +68,14 @@ class DistributionMatching(Term):
         return (fake - real) / mean_distance(clean, real)
 
     def opponent_loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
-        """The process's own loss on what the student made: a score of its pictures."""
+        """Score matching on what the student made, which is noisy itself within a phase; on x̂₀ the process's loss."""
         process = scene.process
         with paddle.no_grad():
             made, end = self.made(scene)
-            level = self.level(scene)
-            x = process.renoise(made, end, level, scene.normal())
-            target = process.prediction_between(x, level, made, end)
-        error = self.networks.predict(CRITIC, x, level, scene.student) - target
+            level, noise = self.level(scene), scene.normal()
+            x = process.renoise(made, end, level, noise)
+            weight, target = process.score_target(made, end, level, noise)
+        error = weight * self.networks.predict(CRITIC, x, level, scene.student) - target
         loss = (error * error).mean()
         return loss, {"critic_loss": number(loss)}
 

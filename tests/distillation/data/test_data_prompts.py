@@ -76,7 +76,7 @@ def test_other_models_bring_prompts_or_none():
         ({"prompts": "nowhere.txt"}, "cannot read prompts 'nowhere.txt': No such file"),
         ({"data": "nowhere"}, "data 'nowhere' does not exist; valid: 'teacher', a folder, or a file"),
         ({"data": "nowhere", "data_kind": "csv"}, "data 'nowhere' does not exist"),
-        ({"data": ".", "prompts": "p.txt"}, "prompts 'p.txt' are for data=teacher; data is '.'"),
+        ({"data": ".", "prompts": "p.txt"}, "prompts 'p.txt' are for data=teacher; this is data=. read as"),
         (
             {"data": ".", "trajectories": True},
             "trajectories are of latents that the teacher draws; data_kind is 'folder'",

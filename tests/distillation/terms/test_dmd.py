@@ -114,18 +114,22 @@ def test_the_critics_loss_is_the_processs_own_and_trains_nobody_else():
     assert all(value.grad is None for value in student.parameters.values())
 
 
-def test_a_trained_critic_is_the_ideal_one():
-    """Its least loss on the student's pictures is reached by the posterior mean of their distribution."""
-    student = Linear(STUDENT, 0.0, 0.0)
-    student_data = FAKE  # x̂₀ ~ N(m, s²) whatever the noise was
-    make = lambda x, level, told: (x - (student_data.m + student_data.s * x)) / level.reshape([-1, 1, 1])  # noqa: E731
-    losses = {}
-    for name, data in (("ideal", FAKE), ("teacher", REAL), ("broad", Gaussian(FAKE.m, 0.6))):
-        fakes = networks(student=make, **{CRITIC: data.prediction})
-        term = DistributionMatching(config("dmd", dmd_on="clean", dmd_critic=True), fakes)
-        losses[name] = float(term.opponent_loss(scene(fakes, GRID, np.zeros(64, int), shape=(32, 3)))[0].item())
-    assert losses["ideal"] < min(losses["teacher"], losses["broad"])
-    assert student.parameters
+@pytest.mark.parametrize("on", ["phase", "clean"])
+def test_a_trained_critic_is_the_ideal_one(on):
+    """Its least loss is reached by the prediction for the distribution of what the student makes: x̂₀ ~ N(m, s²)
+    whatever the noise was, or a landing that lies on the same way at the end of the phase."""
+    end = float(GRID.edges[1]) if on == "phase" else 0.0
+    mean, deviation = (1 - end) * FAKE.m, ((1 - end) ** 2 * FAKE.s**2 + end**2) ** 0.5
+    student = lambda x, level, told: (x - (mean + deviation * x)) / (1 - end)  # noqa: E731 (from pure noise)
+    pulls = {}
+    for name, data in (("ideal", FAKE), ("teacher", REAL), ("broad", Gaussian(FAKE.m, 0.9))):
+        away = Linear(CRITIC, 0.0, 0.0)
+        critic = lambda x, level, told, data=data, away=away: data.prediction(x, level) + away(x, level, told)  # noqa: E731
+        fakes = networks(student=student, **{CRITIC: critic})
+        term = DistributionMatching(config("dmd", dmd_on=on, dmd_critic=True), fakes)
+        term.opponent_loss(scene(fakes, GRID, np.zeros(256, int), shape=(1000, 3)))[0].backward()
+        pulls[name] = max(map(abs, gradient(away.parameters).values()))
+    assert pulls["ideal"] < 0.1 * min(pulls["teacher"], pulls["broad"])
 
 
 def test_groups_are_the_critics_and_only_where_there_is_one():
