@@ -82,7 +82,7 @@ def test_the_command_that_goes_on_deletes_nothing(asked):
     ("words", "message"),
     [
         (["pretrain", "vea"], "unknown stage 'vea'; valid: assemble, flux, guidance, scorer, text, vae"),
-        (["pretrain", "vae", "stepz=3"], "unknown recipe key 'stepz'; valid: batch, "),
+        (["pretrain", "vae", "stepz=3"], "unknown recipe key 'stepz'; valid: accumulation, "),
         (["pretrain", "vae", "steps=0"], "recipe key 'steps' is 0; valid is at least 1"),
         (["pretrain", "vae", "steps"], "'steps' is not of the form key=value, as in steps=1000"),
         (["pretrain", "vae", "--recipe", "nope"], "unknown recipe 'nope'; valid: flux, guidance, scorer, text, vae"),
