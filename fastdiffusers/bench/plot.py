@@ -17,6 +17,9 @@ PRODUCTS = "cache"  # the accelerator without a name of its own: its products sh
 SWEPT = frozenset({"threshold", "interval", "period", "mask", "budget"})  # a line leads from one to the next of these
 Point = tuple[float, float, str]
 
+LEGEND_LETTERS = 105
+"""About so many letters of the legend fit under a panel."""
+
 
 def require_matplotlib() -> None:
     """Raise `MissingDependency` now rather than after a bench of an hour."""
@@ -83,7 +86,9 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
     handles = {}
     for panel in panels:
         handles.update(dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True)))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5 * len(titles) - 2, fontsize=8.5)
+    widest = max(map(len, handles))
+    columns = max(2, min(5 * len(titles) - 2, LEGEND_LETTERS * len(titles) // (widest + 6)))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, fontsize=8.5)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=140, format=path.suffix[1:].lower())
 
