@@ -17,6 +17,7 @@ from bench_setup import Setup, parser, start, write_report
 from teacher_table import markdown
 
 from fastdiffusers.evaluation import Judgement, PictureSet
+from fastdiffusers.evaluation.against import spread
 from fastdiffusers.metrics import frechet_distance, psnr, retrieval
 
 STEPS = (1, 2, 4, 8, 16, 28, 50)
@@ -31,7 +32,6 @@ WIDEN, LIMIT = 0.5, 3.0
 SEEDS = {"rows": 0, "reference": 10_000_000, "search": 20_000_000}
 CAPTION_SEED, SEARCH_CAPTION_SEED, REAL_SEEDS = 1, 2, (3, 4)
 PAIRED = 512
-BOOTSTRAP = 40
 
 
 class Study:
@@ -166,19 +166,6 @@ def searched(distances: Callable[[Sequence[float]], list[float]], shifts: Sequen
         if best not in (min(found), max(found)) or not beyond:
             return dict(sorted(found.items()))
         found.update(zip(beyond, distances(beyond), strict=True))
-
-
-def spread(reference: np.ndarray, features: np.ndarray) -> float:
-    """Standard deviation of the distance over bootstrap samples of both sets: what chance alone moves it by."""
-    rng = np.random.default_rng(0)
-    values = [
-        frechet_distance(
-            reference[rng.integers(len(reference), size=len(reference))],
-            features[rng.integers(len(features), size=len(features))],
-        )
-        for _ in range(BOOTSTRAP)
-    ]
-    return float(np.std(values))
 
 
 def main(setup: Setup) -> None:
