@@ -49,7 +49,7 @@ class DistillKeys(TrainerConfig):
     max_watermark: float | None = key(None, "greatest probability of a watermark, where the data has one")
     max_unreadable: float = key(0.05, "greatest share of unreadable examples", min=0.0, max=1.0)
     caption_drop: float = key(0.0, "share of empty captions", min=0.0, max=1.0)
-    trajectories: bool = key(False, "keep the teacher's states at the phases' edges (term kd)")
+    trajectories: bool = key(False, "draw the teacher's ways once, keep its states at all levels, and train on them")
     teacher_steps: int = key(28, "steps of the teacher where it draws", min=1)
 
     guidance_min: float = key(3.5, "least guidance, drawn uniformly for each example", min=0.0)
@@ -88,6 +88,7 @@ class ConsistencyKeys:
     """Keys of the term consistency."""
 
     consistency_weight: float = key(1.0, "weight of the consistency loss", min=0.0)
+    skip: int = key(1, "levels of the grid that the teacher goes before the student jumps, within the phase", min=1)
     form: str = key("velocity", "compare predictions (velocity), or where they lead (x)", choices=("velocity", "x"))
     target_ema: float = key(
         0.0, "decay of the averaged student that targets come from; 0: the student itself", min=0.0, max=0.999999
@@ -164,9 +165,9 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if self.start and self.train != "lora":
             raise InputError(f"start={self.start} names an adapter, but train={self.train} trains none")
-        if "kd" in self.terms and self.caption_drop:
+        if self.trajectories and self.caption_drop:
             raise InputError(
-                f"caption_drop={self.caption_drop:g} hides what the term kd's trajectories were drawn for; set it to 0"
+                f"caption_drop={self.caption_drop:g} hides what the trajectories were drawn for; set it to 0"
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")

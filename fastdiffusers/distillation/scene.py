@@ -11,6 +11,7 @@ import paddle
 from fastdiffusers.distillation.grid import PhaseGrid
 from fastdiffusers.distillation.networks import STUDENT, TEACHER, Conditions, Networks
 from fastdiffusers.distillation.process import Process, wide
+from fastdiffusers.errors import InputError
 
 LEAST_SHARE = 0.02
 
@@ -30,7 +31,7 @@ class Scene:
         scale: ω of true guidance, ``[B]``, or None.
         rng: the source of all further chance in this step.
         index: the training step.
-        edges: the teacher's states at the grid's edges ``[B, M + 1, S, C]``, or None.
+        states: the teacher's own states at the grid's levels ``[B, N + 1, S, C]``, or None.
     """
 
     networks: Networks
@@ -45,7 +46,7 @@ class Scene:
     scale: paddle.Tensor | None
     rng: np.random.Generator
     index: int = 0
-    edges: paddle.Tensor | None = None
+    states: np.ndarray | None = None
 
     @property
     def count(self) -> int:
@@ -61,10 +62,11 @@ class Scene:
         """Level n of each example."""
         return self.level(self.n)
 
-    @cached_property
-    def following(self) -> paddle.Tensor:
-        """Level n + 1, one solver step further."""
-        return self.level(self.n + 1)
+    def state(self, indices: np.ndarray) -> paddle.Tensor:
+        """The teacher's states at grid indices ``[B]``."""
+        if self.states is None:
+            raise InputError("the teacher's states are not known; set trajectories=true with data=teacher")
+        return paddle.to_tensor(self.states[np.arange(self.count), indices])
 
     @cached_property
     def start(self) -> paddle.Tensor:
@@ -78,7 +80,9 @@ class Scene:
 
     @cached_property
     def x(self) -> paddle.Tensor:
-        """x_n."""
+        """x_n: on the teacher's own trajectory where that is known, else the example with noise."""
+        if self.states is not None:
+            return self.state(self.n)
         return self.process.add_noise(self.clean, self.noise, self.sigma)
 
     @cached_property

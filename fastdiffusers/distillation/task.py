@@ -155,7 +155,6 @@ class DistillTask(Task):
             empty = teacher.untexted(*map(paddle.to_tensor, self.store.empty()))
         usual = (config.guidance_min + config.guidance_max) / 2
         student = given if config.student_guidance else given.told(usual)
-        edges = None if examples.edges is None else paddle.to_tensor(examples.edges)
         return Scene(
             self.networks,
             self.process,
@@ -169,7 +168,7 @@ class DistillTask(Task):
             scale,
             rng,
             index,
-            edges,
+            examples.states,
         )
 
     def _dropped(self, examples: Examples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

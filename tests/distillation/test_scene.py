@@ -17,7 +17,6 @@ def test_levels_of_the_examples():
     levels = GRID.levels
     for found, expected in (
         (batch.sigma, levels[N]),
-        (batch.following, levels[N + 1]),
         (batch.start, levels[[0, 0, 4, 8]]),
         (batch.end, levels[[4, 4, 8, 12]]),
     ):

@@ -34,7 +34,7 @@ class FakeStore:
         self.text = rng.standard_normal((6, TOKENS, 16)).astype(np.float32)
         self.pooled = rng.standard_normal((6, 16)).astype(np.float32)
         self.guidance = rng.uniform(1, 4, 6).astype(np.float32) if guidance else None
-        self.edges = rng.standard_normal((6, 3, CELLS, 16)).astype(np.float32)
+        self.states = rng.standard_normal((6, 7, CELLS, 16)).astype(np.float32)
         self.meta = {"source": "nothing"}
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class FakeStore:
         told = None if self.guidance is None else self.guidance[rows]
         captions = [f"picture {row}" for row in rows]
         return Examples(
-            self.latents[rows], self.text[rows], self.pooled[rows], (32, 32), captions, told, self.edges[rows], None
+            self.latents[rows], self.text[rows], self.pooled[rows], (32, 32), captions, told, self.states[rows], None
         )
 
     def empty(self) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ examples.npy                   one record an example, see EXAMPLE
 captions.json                  every different caption, the empty one first
 text-00000.npy pooled-00000.npy            embeddings of so many captions
 latents-00000-96x96.npy        packed latents of one size of a chunk
-states-00000-96x96.npy         their trajectories' states at the inner edges, if kept
+states-00000-96x96.npy         their trajectories' states between noise and latents, if kept
 chunk-00000.json               what a chunk holds and where the next one begins; written after its arrays
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from fastdiffusers.errors import InputError, NumericalError
 from fastdiffusers.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 64
 """Examples of a chunk."""
 LOOKED_AT = 4096

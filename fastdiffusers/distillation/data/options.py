@@ -28,13 +28,13 @@ class DataOptions:
         min_side, min_aesthetic, max_watermark: pictures with a shorter side (pixels), a lower aesthetic score or a
             higher watermark probability are left out, as are those without the score that is asked for.
         max_unreadable: largest share of samples that cannot be read; more end the preparation.
-        trajectories: keep the teacher's states at the phase edges (``data="teacher"`` only).
+        trajectories: keep the teacher's states on its way (``data="teacher"`` only).
         teacher_steps: Euler steps of the teacher.
         guidance_min, guidance_max: the guidance of each example is drawn uniformly between them.
         true_guidance: guide the teacher by a second evaluation with the empty caption, in place of its guidance input,
             which is told ``teacher_guidance`` then.
-        phases: number of phases; their edges are the noise levels of as many inference steps.
-        edge_sigmas: the edges' noise levels themselves, falling from 1 to 0, in place of ``phases``.
+        solver_steps: states are kept at the noise levels of as many inference steps.
+        state_sigmas: those noise levels themselves, falling from 1 to 0, in place of ``solver_steps``.
         seed: of captions, noise and guidance.
     """
 
@@ -55,14 +55,14 @@ class DataOptions:
     guidance_max: float = 3.5
     true_guidance: bool = False
     teacher_guidance: float = 1.0
-    phases: int = 4
-    edge_sigmas: tuple[float, ...] = ()
+    solver_steps: int = 4
+    state_sigmas: tuple[float, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.data_kind not in KINDS:
             raise InputError(one_of("data_kind", self.data_kind, KINDS))
-        least = {"examples": 1, "resolution": 1, "min_side": 0, "teacher_steps": 1, "phases": 1, "seed": 0}
+        least = {"examples": 1, "resolution": 1, "min_side": 0, "teacher_steps": 1, "solver_steps": 1, "seed": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:
@@ -76,10 +76,10 @@ class DataOptions:
                 f"guidance_min is {self.guidance_min:g} and guidance_max {self.guidance_max:g}; "
                 "they must be at least 0 and in this order"
             )
-        edges = self.edge_sigmas
-        falling = all(now > then for now, then in itertools.pairwise(edges))
-        if edges and not (len(edges) > 1 and edges[0] == 1 and edges[-1] == 0 and falling):
-            raise InputError(f"edge_sigmas {[*edges]} must fall from 1 to 0")
+        levels = self.state_sigmas
+        falling = all(now > then for now, then in itertools.pairwise(levels))
+        if levels and not (len(levels) > 1 and levels[0] == 1 and levels[-1] == 0 and falling):
+            raise InputError(f"state_sigmas {[*levels]} must fall from 1 to 0")
 
     @classmethod
     def of(cls, config: Any) -> DataOptions:

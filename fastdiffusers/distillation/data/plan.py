@@ -36,7 +36,7 @@ class Plan:
         sizes: the sizes that examples may have, the square first.
         channels, cell: channels of a packed token, and its side in pixels.
         sigmas: for drawn latents the teacher's noise levels, float32 ``[steps + 1]``; else None.
-        at: which of them are the phase edges, the first and the last included; empty without trajectories.
+        at: at which of them states are kept, the first and the last included; empty without trajectories.
         dtype: what the model computes in.
     """
 
@@ -110,7 +110,7 @@ class Plan:
             names = ("examples", "min_side", "min_aesthetic", "max_watermark")
             return {**record, **{name: getattr(options, name) for name in names}}
         record["sigmas"] = self.sigmas.tolist()
-        record["edges"] = list(self.at)
+        record["states"] = list(self.at)
         record["embedded"] = self.embedded
         return {**record, "guidance": [options.guidance_min, options.guidance_max], "seed": options.seed}
 
@@ -141,21 +141,21 @@ def make_plan(pipe: Any, options: DataOptions) -> Plan:
 
 
 def teacher_levels(scheduler: Any, tokens: int, options: DataOptions) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The teacher's noise levels, and which of them are the edges of ``options`` (none without trajectories).
+    """The teacher's noise levels, and at which of them ``options`` keep states (none without trajectories).
 
-    An edge between two of the teacher's levels becomes a level of its own, so that every edge is met exactly.
+    One between two of the teacher's levels becomes a level of its own, so that every one is met exactly.
     """
     sigmas = _levels(scheduler, tokens, options.teacher_steps)
     if not options.trajectories:
         return sigmas, ()
-    edges = (
-        np.asarray(options.edge_sigmas, np.float32)
-        if options.edge_sigmas
-        else _levels(scheduler, tokens, options.phases)
+    kept = (
+        np.asarray(options.state_sigmas, np.float32)
+        if options.state_sigmas
+        else _levels(scheduler, tokens, options.solver_steps)
     )
-    apart = sigmas[np.abs(sigmas[:, None] - edges[None]).min(axis=1) > SAME]
-    merged = np.sort(np.concatenate([apart, edges]))[::-1].astype(np.float32)
-    return merged, tuple(int(i) for i in np.flatnonzero(np.isin(merged, edges)))
+    apart = sigmas[np.abs(sigmas[:, None] - kept[None]).min(axis=1) > SAME]
+    merged = np.sort(np.concatenate([apart, kept]))[::-1].astype(np.float32)
+    return merged, tuple(int(i) for i in np.flatnonzero(np.isin(merged, kept)))
 
 
 def _levels(scheduler: Any, tokens: int, steps: int) -> np.ndarray:

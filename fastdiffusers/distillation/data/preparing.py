@@ -122,7 +122,7 @@ def _finish(plan: Plan, folder: Path, records: list[dict[str, Any]], texts: dict
         "cell": plan.cell,
         "sigmas": sigmas,
         "first_seed": plan.first_seed if plan.drawn else None,
-        "edge_sigmas": [sigmas[i] for i in plan.at] if sigmas and plan.at else None,
+        "state_sigmas": [sigmas[i] for i in plan.at] if sigmas and plan.at else None,
         "texts": texts,
         "decided_by": plan.record,
     }

@@ -38,7 +38,7 @@ class Examples:
         size: height and width in pixels, the same for the batch.
         captions: the texts.
         guidance: ``[B]``, what drawn latents were drawn with; None for pictures.
-        edges: ``[B, M + 1, tokens, channels]``, the teacher's states at the phase edges, from the noise to the latents;
+        states: ``[B, N + 1, tokens, channels]``, the teacher's states at kept levels, from the noise to the latents;
             None without trajectories.
         noise: what drawn latents started from, exactly; None for pictures.
     """
@@ -49,12 +49,12 @@ class Examples:
     size: Size
     captions: list[str]
     guidance: np.ndarray | None
-    edges: np.ndarray | None
+    states: np.ndarray | None
     noise: np.ndarray | None
 
 
 class Store:
-    """The prepared examples of a folder. ``meta`` is its record: model, source, counts, noise levels of the edges."""
+    """The prepared examples of a folder. ``meta`` is its record: model, source, counts, noise levels of the states."""
 
     def __init__(self, folder: Path, meta: dict[str, Any], captions: list[str], examples: np.ndarray) -> None:
         self.folder, self.meta = folder, meta
@@ -100,13 +100,13 @@ class Store:
         if not self.meta["drawn"]:
             return Examples(latents, text, pooled, size, captions, None, None, None)
         noise = self._noise(chosen["seed"], latents.shape[1:], size)
-        edges = None
-        if self.meta["edge_sigmas"] is not None:
+        states = None
+        if self.meta["state_sigmas"] is not None:
             parts = [noise[:, None], latents[:, None]]
-            if len(self.meta["edge_sigmas"]) > 2:
+            if len(self.meta["state_sigmas"]) > 2:
                 parts.insert(1, self._gather("states", chosen["chunk"], chosen["row"], size))
-            edges = np.concatenate(parts, axis=1)
-        return Examples(latents, text, pooled, size, captions, chosen["guidance"].copy(), edges, noise)
+            states = np.concatenate(parts, axis=1)
+        return Examples(latents, text, pooled, size, captions, chosen["guidance"].copy(), states, noise)
 
     def empty(self) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of the empty caption: ``[1, T, J]`` and ``[1, P]``."""

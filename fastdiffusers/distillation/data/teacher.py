@@ -1,4 +1,4 @@
-"""Latents drawn by the teacher, with its states at the phase edges: in worker processes on a CPU, else in this one."""
+"""Latents drawn by the teacher, with its states on the way: in worker processes on a CPU, else in this one."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ guidance in the solver); Wang et al. 2024, "Phased Consistency Models", eq. 7 (M
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 
 from fastdiffusers.distillation.losses import distance
@@ -15,7 +16,10 @@ from fastdiffusers.distillation.terms.term import Metrics, Term
 
 
 class Consistency(Term):
-    """d(f_θ(x_n, σ_n), sg f_θ(x̂_{n+1}, σ_{n+1})), where x̂_{n+1} = Φ(x_n, σ_n → σ_{n+1}; ṽ) is the teacher's step.
+    """d(f_θ(x_n, σ_n), sg f_θ(x̂_{n+k}, σ_{n+k})), where the teacher's k steps lead from x_n to x̂_{n+k}.
+
+    Those are Φ(x_n, σ_n → σ_{n+1}; ṽ) and so on, not beyond the end of the phase; where the teacher's trajectories are
+    known, they have been made. Skipping k > 1 levels (LCM, section 4.3) leaves less of the target to the student.
 
     f jumps to the end of the phase. In the form ``velocity`` the jump's prediction is compared in place of its landing,
     so that every level counts alike; for flows the target is v* = [Δσ·ṽ + (σ_{n+1} − s)·v_θ⁻]/(σ_n − s).
@@ -25,7 +29,7 @@ class Consistency(Term):
 
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
         config, process = self.config, scene.process
-        goal = phase_target(scene)
+        goal = phase_target(scene, config.skip)
         if config.form == "x":
             return distance(config.loss, scene.landing, goal, config.huber_c), {}
         with paddle.no_grad():
@@ -34,11 +38,29 @@ class Consistency(Term):
 
 
 @paddle.no_grad()
-def phase_target(scene: Scene) -> paddle.Tensor:
-    """Where the teacher's step, and from there the jump of θ⁻ (the averaged student, where there is one), lead."""
+def phase_target(scene: Scene, skip: int = 1) -> paddle.Tensor:
+    """Where the teacher's steps, and from there the jump of θ⁻ (the averaged student, where there is one), lead."""
     process, networks = scene.process, scene.networks
-    nearer = process.step(scene.x, scene.by_teacher(scene.x, scene.sigma), scene.sigma, scene.following)
+    nearer, reached = solved(scene, skip)
+    if (reached == scene.grid.end(scene.n)).all():
+        return nearer
     role = TARGET if TARGET in networks.parameters else STUDENT
-    jump = networks.predict(role, nearer, scene.following, scene.student)
+    level = scene.level(reached)
+    jump = networks.predict(role, nearer, level, scene.student)
     # at the phase's end the jump is the identity, whatever is predicted there
-    return process.step(nearer, jump, scene.following, scene.end)
+    return process.step(nearer, jump, level, scene.end)
+
+
+@paddle.no_grad()
+def solved(scene: Scene, skip: int) -> tuple[paddle.Tensor, np.ndarray]:
+    """The teacher's state ``skip`` levels further, or at the end of the phase if that is nearer; and which level."""
+    end = scene.grid.end(scene.n)
+    reached = np.minimum(scene.n + skip, end)
+    if scene.states is not None:
+        return scene.state(reached), reached
+    x, at = scene.x, scene.n
+    while (at < reached).any():
+        to = np.minimum(at + 1, reached)
+        level = scene.level(at)
+        x, at = scene.process.step(x, scene.by_teacher(x, level), level, scene.level(to)), to
+    return x, reached

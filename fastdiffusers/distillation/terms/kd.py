@@ -5,13 +5,11 @@ Luhman & Luhman 2021, "Knowledge Distillation in Iterative Generative Models", s
 
 from __future__ import annotations
 
-import numpy as np
 import paddle
 
 from fastdiffusers.distillation.losses import distance
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms.term import Metrics, Term
-from fastdiffusers.errors import InputError
 
 
 class Regression(Term):
@@ -21,12 +19,8 @@ class Regression(Term):
     weight_key = "kd_weight"
 
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
-        if scene.edges is None:
-            raise InputError("the term kd needs the teacher's trajectories; set trajectories=true with data=teacher")
-        phase = scene.rng.integers(scene.grid.phases, size=scene.count)
-        rows = np.arange(scene.count)
-        edges = scene.edges.numpy()
-        here, there = (paddle.to_tensor(edges[rows, at]) for at in (phase, phase + 1))
-        level, end = (paddle.to_tensor(scene.grid.edges[at]) for at in (phase, phase + 1))
+        edge = scene.rng.integers(scene.grid.phases, size=scene.count) * scene.grid.hop
+        here, there = scene.state(edge), scene.state(edge + scene.grid.hop)
+        level, end = scene.level(edge), scene.level(edge + scene.grid.hop)
         target = scene.process.prediction_between(here, level, there, end)
         return distance(self.config.loss, scene.by_student(here, level), target, self.config.huber_c), {}

@@ -59,7 +59,7 @@ def test_numbers_are_those_of_the_pipelines_parts(teacher, csv, tmp_path):
     np.testing.assert_allclose(one.pooled, pooled[:1].numpy(), atol=2e-3)
     np.testing.assert_allclose(store.empty()[0], text[1:].numpy(), atol=2e-3)
     np.testing.assert_allclose(store.empty()[1], pooled[1:].numpy(), atol=2e-3)
-    assert one.guidance is None and one.edges is None and one.noise is None
+    assert one.guidance is None and one.states is None and one.noise is None
     assert store.meta["counts"]["used"] == 5 and store.meta["model"]["sha256"] == teacher.info.sha256
     assert (
         "5 examples of 32x32 (3), 24x44 (1), 44x24 (1), 4 different captions" not in store.describe()[0]
@@ -201,7 +201,7 @@ def test_a_damaged_store_is_named(teacher, csv, tmp_path):
         store.examples(np.array([5]), np.random.default_rng(0))
     record = json.loads((store.folder / "store.json").read_text())
     (store.folder / "store.json").write_text(json.dumps({**record, "format": 99}))
-    with pytest.raises(InputError, match="has format 99, this version reads 1"):
+    with pytest.raises(InputError, match="has format 99, this version reads 2"):
         Store.open(store.folder)
 
 

@@ -104,8 +104,8 @@ def test_what_does_not_go_together_is_one_line(options, message):
         ({"examples": 0}, "examples is 0; it must be at least 1"),
         ({"max_watermark": 1.5}, "max_watermark is 1.5; valid are 0 to 1"),
         ({"guidance_min": 4.0}, "guidance_min is 4 and guidance_max 3.5"),
-        ({"edge_sigmas": (1.0, 0.5)}, r"edge_sigmas \[1.0, 0.5\] must fall from 1 to 0"),
-        ({"edge_sigmas": (1.0, 0.5, 0.5, 0.0)}, "must fall from 1 to 0"),
+        ({"state_sigmas": (1.0, 0.5)}, r"state_sigmas \[1.0, 0.5\] must fall from 1 to 0"),
+        ({"state_sigmas": (1.0, 0.5, 0.5, 0.0)}, "must fall from 1 to 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):

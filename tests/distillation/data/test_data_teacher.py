@@ -27,13 +27,13 @@ def drawn(teacher, tmp_path, prompts, **options):
     return prepare(teacher, DataOptions(**given), tmp_path / "stores", progress=False, workers=1)
 
 
-def test_states_at_the_edges_are_those_of_a_direct_run(teacher, tmp_path, prompts):
+def test_states_on_the_way_are_those_of_a_direct_run(teacher, tmp_path, prompts):
     store = drawn(teacher, tmp_path, prompts, trajectories=True)
     batch = store.examples(np.arange(3), np.random.default_rng(0))
-    assert batch.edges.shape == (3, 5, 64, 16) and batch.captions == list(WORDS)
+    assert batch.states.shape == (3, 5, 64, 16) and batch.captions == list(WORDS)
     assert len(set(batch.guidance.tolist())) == 3 and 1 <= batch.guidance.min() <= batch.guidance.max() <= 6
-    np.testing.assert_array_equal(batch.edges[:, 0], batch.noise)
-    np.testing.assert_array_equal(batch.edges[:, -1], batch.latents)
+    np.testing.assert_array_equal(batch.states[:, 0], batch.noise)
+    np.testing.assert_array_equal(batch.states[:, -1], batch.latents)
     for i in range(3):
         states = {}
         result = teacher(
@@ -45,18 +45,18 @@ def test_states_at_the_edges_are_those_of_a_direct_run(teacher, tmp_path, prompt
             callback=lambda step, sigma, x, into=states: into.__setitem__(step, x.numpy()[0]),
         )
         for edge, step in enumerate((1, 3, 5), 1):  # after steps 2, 4, 6 of 8
-            np.testing.assert_allclose(batch.edges[i, edge], states[step], atol=3e-3)
+            np.testing.assert_allclose(batch.states[i, edge], states[step], atol=3e-3)
         np.testing.assert_allclose(batch.latents[i], result.latents[0], atol=3e-3)
     teacher.scheduler.set_image_timesteps(64, 4)
-    np.testing.assert_array_equal(store.meta["edge_sigmas"], [float(s) for s in teacher.scheduler.sigmas])
+    np.testing.assert_array_equal(store.meta["state_sigmas"], [float(s) for s in teacher.scheduler.sigmas])
 
 
 def test_without_trajectories_there_are_latents_and_their_noise(teacher, tmp_path, prompts):
     store = drawn(teacher, tmp_path, prompts, examples=4, guidance_max=1.0)
     batch = store.examples(np.arange(4), np.random.default_rng(0))
-    assert batch.edges is None and batch.noise.shape == (4, 64, 16) and batch.guidance.tolist() == [1.0] * 4
+    assert batch.states is None and batch.noise.shape == (4, 64, 16) and batch.guidance.tolist() == [1.0] * 4
     assert batch.captions[3] == WORDS[0] and not np.allclose(batch.latents[3], batch.latents[0])
-    assert not list(store.folder.glob("states-*")) and store.meta["edge_sigmas"] is None
+    assert not list(store.folder.glob("states-*")) and store.meta["state_sigmas"] is None
     with_states = drawn(teacher, tmp_path, prompts, examples=4, guidance_max=1.0, trajectories=True)
     np.testing.assert_allclose(
         with_states.examples(np.arange(4), np.random.default_rng(0)).latents, batch.latents, atol=2e-3
@@ -93,16 +93,16 @@ def test_chunks_and_batches_change_nothing(teacher, tmp_path, prompts, monkeypat
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=2e-3)
 
 
-def test_edges_between_the_teachers_levels_become_levels(teacher):
-    options = DataOptions(trajectories=True, teacher_steps=4, edge_sigmas=(1.0, 0.8, 0.3, 0.0))
+def test_kept_levels_between_the_teachers_levels_become_levels(teacher):
+    options = DataOptions(trajectories=True, teacher_steps=4, state_sigmas=(1.0, 0.8, 0.3, 0.0))
     sigmas, at = teacher_levels(teacher.scheduler, 64, options)
     own, none = teacher_levels(teacher.scheduler, 64, DataOptions(teacher_steps=4))
     assert len(own) == 5 and none == () and len(sigmas) == 7 and (np.diff(sigmas) < 0).all()
     np.testing.assert_allclose(sigmas[list(at)], [1, 0.8, 0.3, 0])
     assert set(own.tolist()) <= set(sigmas.tolist())
-    # 28 steps hold the edges of 4 phases, and not those of 3
+    # 28 steps hold the levels of 4, and not those of 3
     assert len(teacher_levels(teacher.scheduler, 64, DataOptions(trajectories=True))[0]) == 29
-    assert len(teacher_levels(teacher.scheduler, 64, DataOptions(trajectories=True, phases=3))[0]) == 31
+    assert len(teacher_levels(teacher.scheduler, 64, DataOptions(trajectories=True, solver_steps=3))[0]) == 31
 
 
 @pytest.mark.parametrize(
@@ -186,5 +186,5 @@ def test_after_a_kill_it_goes_on_and_ends_the_same(teacher, tmp_path, prompts):
     killed = Store.open(folder)
     assert first[0].stat().st_mtime_ns == before and not list(folder.glob(".*.tmp")) and len(killed) == 40
     rows, rng = np.arange(40), np.random.default_rng(0)
-    np.testing.assert_array_equal(killed.examples(rows, rng).edges, whole.examples(rows, rng).edges)
+    np.testing.assert_array_equal(killed.examples(rows, rng).states, whole.examples(rows, rng).states)
     np.testing.assert_array_equal(killed.examples(rows, rng).text, whole.examples(rows, rng).text)

@@ -8,7 +8,7 @@ from gaussian import STUDENT, FakeNetworks, Gaussian, Linear, config, gradient, 
 from fastdiffusers.distillation.grid import PhaseGrid
 from fastdiffusers.distillation.networks import TARGET
 from fastdiffusers.distillation.process import VariancePreserving, scaled_linear
-from fastdiffusers.distillation.terms.consistency import Consistency
+from fastdiffusers.distillation.terms.consistency import Consistency, phase_target
 
 DATA = Gaussian()
 GRID = uniform_grid(12, 3)
@@ -134,13 +134,46 @@ def test_targets_come_from_the_averaged_student_where_there_is_one():
     value, _ = Consistency(config(), networks).loss(batch)
     value.backward()
     assert [role for role, _, _ in networks.asked].count(TARGET) == 1
-    nearer = batch.x + (batch.following - batch.sigma).reshape([-1, 1, 1]) * DATA.prediction(batch.x, batch.sigma)
-    goal = nearer + (batch.end - batch.following).reshape([-1, 1, 1]) * (0.1 * nearer + 0.5)
+    following = batch.level(N + 1)
+    nearer = batch.x + (following - batch.sigma).reshape([-1, 1, 1]) * DATA.prediction(batch.x, batch.sigma)
+    goal = nearer + (batch.end - following).reshape([-1, 1, 1]) * (0.1 * nearer + 0.5)
     target = (goal - batch.x) / (batch.end - batch.sigma).reshape([-1, 1, 1])
     error = (batch.prediction - target).detach()
     assert float(value.item()) == pytest.approx(float((error * error).mean().item()), rel=1e-4)
     assert gradient(averaged.parameters) == {"a": 0, "b": 0, "c": 0}
     assert gradient(student.parameters)["a"] != 0
+
+
+@pytest.mark.parametrize("skip", [2, 3])
+def test_the_teacher_goes_some_levels_but_not_beyond_the_phase_before_the_student_jumps(skip):
+    student = Linear(STUDENT, 0.1, 0.5)
+    networks = FakeNetworks(teacher=DATA.prediction, student=student)
+    batch = scene(networks, GRID, N, data=DATA)
+    x, at = batch.x.numpy().astype(np.float64), N.copy()
+    for row, n in enumerate(N):
+        for _ in range(min(skip, GRID.end(n) - n)):
+            one = paddle.to_tensor(x[row : row + 1].astype(np.float32))
+            v = DATA.prediction(one, paddle.to_tensor(GRID.levels[at[row] : at[row] + 1])).numpy()[0]
+            x[row] += (GRID.levels[at[row] + 1] - GRID.levels[at[row]]) * v
+            at[row] += 1
+    expected = x + (GRID.levels[GRID.end(N)] - GRID.levels[at])[:, None, None] * (0.1 * x + 0.5)
+    np.testing.assert_allclose(phase_target(batch, skip).numpy(), expected, atol=1e-5)
+
+
+def test_known_trajectories_stand_for_the_teacher():
+    """x is the kept state, the target is led to by a later one, and the teacher is not asked; no jump at the end."""
+    networks = FakeNetworks(teacher=DATA.prediction, student=Linear(STUDENT, 0.1, 0.5))
+    states = np.random.default_rng(3).standard_normal((len(N), 13, 5, 3)).astype(np.float32)
+    batch = scene(networks, GRID, N, data=DATA, states=states)
+    rows = np.arange(len(N))
+    np.testing.assert_array_equal(batch.x.numpy(), states[rows, N])
+    nearer = states[rows, N + 1].astype(np.float64)
+    expected = nearer + (GRID.levels[GRID.end(N)] - GRID.levels[N + 1])[:, None, None] * (0.1 * nearer + 0.5)
+    np.testing.assert_allclose(phase_target(batch).numpy(), expected, atol=1e-5)
+    assert {role for role, _, _ in networks.asked} == {STUDENT}
+    networks.asked.clear()
+    np.testing.assert_array_equal(phase_target(batch, 4).numpy(), states[rows, GRID.end(N)])
+    assert not networks.asked
 
 
 def test_the_teacher_is_asked_once_at_the_starting_level_and_told_its_guidance():
