@@ -48,6 +48,7 @@ class Validation:
         self.guidance = guidance
         self.teacher = self.draw(TEACHER, config.teacher_steps)
         self.teacher_pictures = self.decode(self.teacher)
+        self._hurried = self._distance(self.draw(TEACHER, config.drawn_steps))
         self.student_pictures = self.teacher_pictures
 
     def draw(self, role: str, steps: int) -> np.ndarray:
@@ -93,11 +94,15 @@ class Validation:
         return (np.concatenate(parts) * 255).round().astype(np.uint8)
 
     def figures(self) -> dict[str, float]:
-        """Root-mean-square distance of latents from the teacher's, and the student's looks relative to its."""
+        """Root-mean-square distance of latents from the teacher's, beside that of the teacher itself in as few steps;
+        and the student's looks relative to the teacher's."""
         latents = self.draw(STUDENT, self.task.config.drawn_steps)
         self.student_pictures = self.decode(latents)
-        rmse = float(np.sqrt(np.mean((latents.astype(np.float64) - self.teacher) ** 2)))
-        return {"rmse": rmse, **compare(self.student_pictures, self.teacher_pictures, SEEDS)}
+        figures = {"rmse": self._distance(latents), "teacher_rmse": self._hurried}
+        return {**figures, **compare(self.student_pictures, self.teacher_pictures, SEEDS)}
+
+    def _distance(self, latents: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((latents.astype(np.float64) - self.teacher) ** 2)))
 
     def grid(self) -> np.ndarray:
         """A row of the teacher's pictures above one of the student's, twelve a row: uint8 ``[H, W, 3]``."""

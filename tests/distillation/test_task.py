@@ -300,6 +300,8 @@ def test_validations_draw_large_pictures_a_few_at_a_time_and_the_same(make, monk
     figures = task.validate()
     latents = whole.draw(STUDENT, task.config.drawn_steps)
     assert figures["rmse"] == pytest.approx(float(np.sqrt(((latents - whole.teacher) ** 2).mean())), rel=1e-5)
+    hurried = whole.draw(TEACHER, task.config.drawn_steps)
+    assert figures["teacher_rmse"] == pytest.approx(float(np.sqrt(((hurried - whole.teacher) ** 2).mean())), rel=1e-5)
 
 
 def test_validations_are_of_the_size_that_is_trained(make):
