@@ -130,6 +130,8 @@ def _checked(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> Any
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
+        if isinstance(value, str) and "," in value:  # key=a,b as well as key=[a, b]
+            value = [_parse(name, part) for part in value.split(",")]
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_converted(name, item, typing.get_args(kind)[0]) for item in items)
     if isinstance(value, str) and kind is float:

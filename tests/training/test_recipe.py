@@ -27,6 +27,7 @@ def test_words_win_over_the_file_and_the_file_over_defaults(tmp_path):
 
 def test_single_words_lists_and_nothing():
     assert load_recipe(Config, None, ["widths=32"]).widths == (32,)
+    assert load_recipe(Config, None, ["widths=32,16"]).widths == (32, 16)
     assert load_recipe(Config, None, ["widths=[1, 2]", "limit=null", "note="]).note == ""
 
 
@@ -48,6 +49,7 @@ def test_single_words_lists_and_nothing():
         ("limit=3", r"^recipe key 'limit' is 3.0; valid is at most 2.0$"),
         ("schedule=step", r"'step'; valid: constant, cosine, linear$"),
         ("widths=[8, 0]", r"^recipe key 'widths' is 0; valid is at least 1$"),
+        ("widths=8,,2", r"^recipe key 'widths' is ''; valid is a whole number$"),
         ("note=[", r"^recipe key 'note': '\[' is no valid YAML value$"),
     ],
 )
