@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def distill(
     method: Annotated[
-        str, typer.Argument(help="flux-lightning, pcm, lcm, or another installed method; or import-args.")
+        str, typer.Argument(help="flux-lightning, pcm, lcm, dmd2, or another installed method; or import-args.")
     ],
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Recipe keys, as in phases=2 steps=1000.")

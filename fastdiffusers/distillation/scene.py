@@ -31,6 +31,8 @@ class Scene:
         rng: the source of all further chance in this step.
         index: the training step.
         edges: the teacher's states at the grid's edges ``[B, M + 1, S, C]``, or None.
+        common: the source of chance that the whole batch has in common, over all processes; None: ``rng``.
+        state: x_n where it is given; None: between ``clean`` and ``noise``.
     """
 
     networks: Networks
@@ -46,6 +48,8 @@ class Scene:
     rng: np.random.Generator
     index: int = 0
     edges: paddle.Tensor | None = None
+    common: np.random.Generator | None = None
+    state: paddle.Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -79,6 +83,8 @@ class Scene:
     @cached_property
     def x(self) -> paddle.Tensor:
         """x_n."""
+        if self.state is not None:
+            return self.state
         return self.process.add_noise(self.clean, self.noise, self.sigma)
 
     @cached_property
