@@ -83,8 +83,8 @@ class Lag:
         if self.turns < LAG_TURNS or self.mean >= 0 or (before < 0 and self.turns > LAG_TURNS):
             return ""
         return (
-            f"the critic denoises the student's pictures worse than the teacher ({self.mean:.3g}): more opponent_turns, "
-            "more opponent_warmup, or a larger dmd_critic_lr"
+            f"the critic denoises the student's pictures worse than the teacher ({self.mean:.3g}): more "
+            "opponent_turns, more opponent_warmup, or a larger dmd_critic_lr"
         )
 
 

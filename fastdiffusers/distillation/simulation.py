@@ -7,6 +7,7 @@ otherwise, has a share of the picture in it that its own states lack.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import paddle
@@ -29,7 +30,7 @@ def simulate(scene: Scene, steps: int, sampler: str) -> Scene:
     k = int(chance.integers(len(stops)))
     levels = [scene.level(np.full(scene.count, stop)) for stop in stops[: k + 1]]
     x = scene.noise
-    for level, end in zip(levels, levels[1:], strict=False):
+    for level, end in itertools.pairwise(levels):
         prediction = scene.networks.predict(STUDENT, x, level, scene.student)
         x = follow(scene.process, sampler, x, prediction, level, end, scene)
     return dataclasses.replace(scene, n=np.full(scene.count, stops[k]), state=x)

@@ -35,8 +35,8 @@ def start_folder(start: str, info: ModelInfo, steps: int) -> Path:
     found = find_adapters(info, start)
     if not found:
         raise InputError(
-            f"start={start}, but there is no {start} adapter for {info.name}; train one (fastdiff distill {start}), give "
-            "start=FOLDER, or start= for the teacher itself"
+            f"start={start}, but there is no {start} adapter for {info.name}; train one (fastdiff distill {start}), "
+            "give start=FOLDER, or start= for the teacher itself"
         )
     return found[min(found, key=lambda made: (abs(math.log(made / steps)), made))]
 

@@ -1,5 +1,7 @@
 """Backward simulation: the student stands where its own drawing leads."""
 
+import itertools
+
 import numpy as np
 import paddle
 import pytest
@@ -18,7 +20,7 @@ def roll_out(batch, k: int, sampler: str) -> np.ndarray:
     rng = np.random.default_rng(1)
     rng.integers(3)
     x = batch.noise.numpy().astype(np.float64)
-    for now, end in zip(EDGES[:k], EDGES[1 : k + 1], strict=True):
+    for now, end in itertools.pairwise(EDGES[: k + 1]):
         v = 0.4 * x - 0.2
         if sampler == "euler":
             x = x + (end - now) * v
@@ -71,7 +73,7 @@ def test_the_gradient_on_simulated_states_is_the_closed_form():
 
     rng = np.random.default_rng(1)
     x = batch.noise.numpy().astype(np.float64)
-    for now, end in zip(EDGES[:k], EDGES[1 : k + 1], strict=True):
+    for now, end in itertools.pairwise(EDGES[: k + 1]):
         x = x + (end - now) * (0.4 * x - 0.2)
     clean = x - EDGES[k] * (0.4 * x - 0.2)
     level = (1 - rng.uniform(0.02, 0.98, 6))[:, None, None]

@@ -56,6 +56,6 @@ def test_a_method_means_its_adapter_of_the_nearest_number_of_steps(tmp_path, pip
     ):
         starting.start_folder("lcm", info, 4)
     with pytest.raises(
-        InputError, match="unknown value of recipe key 'start': 'pcmm'; valid: .*pcm.*, or an adapter's"
+        InputError, match=r"unknown value of recipe key 'start': 'pcmm'; valid: .*pcm.*, or an adapter's"
     ):
         starting.start_folder("pcmm", info, 4)

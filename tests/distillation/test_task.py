@@ -144,7 +144,7 @@ def test_shares_of_a_batch_add_up_to_the_whole(make):
     for parts in ([(0, 3)], [(0, 1), (1, 2)]):
         task, _ = make(**{**ALL, "terms": ("consistency", "dmd", "reflow"), "dmd_on": "clean", "dmd_simulation": True})
         disturb(task.networks.parameters[STUDENT])
-        sums = {name: 0.0 for name in task.networks.parameters[STUDENT]}
+        sums = dict.fromkeys(task.networks.parameters[STUDENT], 0.0)
         total = 0.0
         for first, count in parts:
             rows = np.arange(3)[first : first + count]

@@ -34,15 +34,14 @@ class DistributionMatching(Term):
 
     def __init__(self, config: object, networks: Networks) -> None:
         super().__init__(config, networks)
-        config = self.config
-        self.role = CRITIC if config.dmd_critic else STUDENT
+        self.role = CRITIC if self.config.dmd_critic else STUDENT
         self.gan: CriticGan | None = None
-        if config.dmd_critic_full:
+        if self.config.dmd_critic_full:
             networks.copy_teacher(CRITIC)
-        elif config.dmd_critic:
-            networks.add_adapter(CRITIC, config.rank, config.alpha, config.seed + 1)
-        if config.dmd_gan_weight:
-            self.gan = CriticGan(networks, config.dmd_gan_depth)
+        elif self.config.dmd_critic:
+            networks.add_adapter(CRITIC, self.config.rank, self.config.alpha, self.config.seed + 1)
+        if self.config.dmd_gan_weight:
+            self.gan = CriticGan(networks, self.config.dmd_gan_depth)
 
     def groups(self) -> list[ParameterGroup]:
         if self.role != CRITIC:

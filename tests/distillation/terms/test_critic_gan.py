@@ -42,7 +42,7 @@ def test_losses_are_the_non_saturating_ones_at_the_same_noise_and_level():
     np.testing.assert_array_equal(level, again)
     clean = (batch.x - batch.sigma.reshape([-1, 1, 1]) * batch.prediction).numpy()
     np.testing.assert_allclose(real - fake, (1 - level)[:, None, None] * (batch.clean.numpy() - clean), atol=1e-5)
-    told = [term.gan.head((3.0 * x + paddle.sin(x * x))).numpy() for x in map(paddle.to_tensor, (real, fake))]
+    told = [term.gan.head(3.0 * x + paddle.sin(x * x)).numpy() for x in map(paddle.to_tensor, (real, fake))]
     expected = softplus(told[1]) + softplus(-told[0])
     assert metrics["d_loss"] == pytest.approx(expected, rel=1e-4)
     assert metrics["d_accuracy"] == pytest.approx(((told[0] > 0).mean() + (told[1] < 0).mean()) / 2, abs=1e-6)
