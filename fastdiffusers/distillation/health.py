@@ -109,7 +109,7 @@ class Soundness:
     @property
     def verdict(self) -> str:
         """Why the training should end, or nothing."""
-        count = int(self.ill.item())
+        count = int(self.ill.numpy()[0])
         if not self.limit or count < self.limit:
             return ""
         return f"{count} validations in a row were out of limits (stop_after={self.limit})"

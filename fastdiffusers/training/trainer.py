@@ -18,7 +18,7 @@ from fastdiffusers.errors import InputError, NumericalError
 from fastdiffusers.files import atomic_write
 from fastdiffusers.training import checkpoint
 from fastdiffusers.training.best import Best
-from fastdiffusers.training.gang import Gang
+from fastdiffusers.training.gang import Gang, WorkerLost
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.recipe import config_to_dict
 from fastdiffusers.training.sampler import EpochSampler, step_rng
@@ -90,8 +90,15 @@ class Trainer:
                     self._look(log)
                 self._save()
                 return self._export(log)
+        except WorkerLost as lost:
+            raise WorkerLost(f"{lost}; {self._left()}") from lost
         finally:
             signal.signal(signal.SIGINT, old)
+
+    def _left(self) -> str:
+        """What there is to go on from, in words."""
+        found = checkpoint.checkpoints(self.folder / "checkpoints")
+        return f"the same command goes on from {str(found[-1])!r}" if found else "there is no checkpoint yet"
 
     @property
     def title(self) -> str:
