@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from fastdiffusers.training.gang import WorkerLost
 
-SECONDS_TO_ANSWER = 600.0
+SECONDS_TO_ANSWER, SECONDS_TO_GREET = 600.0, 10.0
 _PAUSE = 0.2
 
 
@@ -55,9 +55,11 @@ class Meeting:
         with server:
             while True:
                 found, _ = server.accept()
+                found.settimeout(SECONDS_TO_GREET)
                 with contextlib.suppress(OSError):
                     if found.recv(len(_greeting(self.rank)), socket.MSG_WAITALL) == _greeting(self.rank):
                         found.sendall(b"!")
+                        found.settimeout(None)
                         return _prompt(found)
                 found.close()  # somebody else's
 

@@ -7,6 +7,8 @@ memory; here it goes over the network, so that it works across devices and machi
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,7 +104,7 @@ def join(place: Place, alive: Callable[[], bool] = lambda: True) -> Meeting:
     os.environ.update(place.variables())
     if not paddle.get_device().startswith("gpu"):
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
-    with _company():
+    with _company(), contextlib.redirect_stderr(io.StringIO()):  # it lists the flags that fastdiffusers has set
         paddle.distributed.init_parallel_env()
     return meeting
 

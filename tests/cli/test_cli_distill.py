@@ -261,3 +261,20 @@ def test_killed_and_started_again_gives_the_same_adapter_bit_for_bit(tiny, recip
         np.testing.assert_array_equal(found["cut"][name], value, err_msg=name)
     cards = [json.loads((tmp_path / name / "fastdiff.json").read_text()) for name in ("whole", "cut")]
     assert cards[0] == cards[1]
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_adapter_of_one(tiny, recipe, tmp_path, command):
+    """With critic, simulation, chance and average; the recipe's workers give way."""
+    keys = "terms=[dmd] dmd_on=clean dmd_critic=true dmd_simulation=true dmd_gan_weight=0.1 dmd_critic_lr=0.01 batch=4"
+    words = [*command, "distill", "dmd2", *recipe, "--model", str(tiny), *keys.split(), "sampler=lcm", "best_by="]
+    words += ["ema=0.9", "workers=2", "lr=1e-2"]
+    for name, more in (("one", ["workers=1"]), ("two", ["--devices", "2", "--json"])):
+        done = subprocess.run(
+            [*words, "--out", name, *more], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["training"]["workers"] == 2
+    found = {name: load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two")}
+    for name, value in found["one"].items():
+        np.testing.assert_allclose(found["two"][name], value, rtol=5e-3, atol=5e-4, err_msg=name)
