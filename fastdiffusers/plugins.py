@@ -36,6 +36,7 @@ BUILTIN = (
     ("caching", "fastdiffusers_caching"),
     ("consistency", "fastdiffusers_consistency"),
     ("flux-lightning", "fastdiffusers_flux_lightning"),
+    ("dmd2", "fastdiffusers_dmd2"),
     ("ppdiffusers", "fastdiffusers_ppdiffusers"),
 )
 

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def distill(
     method: Annotated[
-        str, typer.Argument(help="flux-lightning, pcm, lcm, or another installed method; or import-args.")
+        str, typer.Argument(help="flux-lightning, pcm, lcm, dmd2, or another installed method; or import-args.")
     ],
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Recipe keys, as in phases=2 steps=1000.")
@@ -36,6 +36,9 @@ def distill(
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default where --accel finds it.")] = None,
     resume: Annotated[str, typer.Option(help="auto: go on from the newest checkpoint; never: begin anew.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads of each worker process; by default 1.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Processes that share each batch, one for each GPU; any number on a CPU.", min=1)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show everything, train nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")] = False,
 ) -> None:
@@ -64,7 +67,10 @@ def distill(
     prepare(1 if threads is None and "paddle" not in sys.modules else threads)
     config = _config(methods[method], recipe, words)
     folder = out or _folder(method, config)
-    figures = _describe(config, folder) if dry_run else _train(methods[method], config, folder, resume, out is None)
+    if dry_run:
+        figures = _describe(config, folder)
+    else:
+        figures = _train(methods[method], config, folder, resume, out is None, devices)
     if json:
         from fastdiffusers_cli.output import print_json
 
@@ -121,7 +127,9 @@ def _describe(config: DistillConfig, folder: Path) -> dict[str, Any]:
     return {**figures, "out": str(folder), "recipe": recipe}
 
 
-def _train(spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str, found: bool) -> dict[str, Any]:
+def _train(
+    spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str, found: bool, devices: int | None
+) -> dict[str, Any]:
     """Figures of the result; ``found`` says that ``--accel`` finds the folder by itself."""
     from fastdiffusers.training import trainer
     from fastdiffusers.training.launch import train
@@ -129,7 +137,7 @@ def _train(spec: DistillerSpec, config: DistillConfig, folder: Path, resume: str
     from fastdiffusers_cli.pretrain import without_resume
 
     try:
-        figures = train(spec.target, config, folder, resume)
+        figures = train(spec.target, config, folder, resume, devices)
     except trainer.Interrupted as stopped:
         raise Interrupted(f"{stopped}: {shlex.join(['fastdiff', *without_resume(sys.argv[1:])])}") from None
     figures["out"] = str(folder)

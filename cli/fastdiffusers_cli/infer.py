@@ -50,6 +50,10 @@ def infer(
         str | None, typer.Option(help="float32; bfloat16 or float16 on a GPU.  [default: float32]")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.  [default: physical cores]")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the pictures, one for each GPU; any number on a CPU.", min=1),
+    ] = None,
     plan: Annotated[
         Path | None,
         typer.Option(help="Accelerators and setting from a YAML file; options given here win over its setting."),
@@ -71,11 +75,15 @@ def infer(
     from fastdiffusers_cli.drawing import draw
     from fastdiffusers_cli.infer_report import as_dict, print_report
     from fastdiffusers_cli.redraw import job_from_record, verdict
+    from fastdiffusers_cli.sharing import draw_shared
 
     given = _given(options)
     job = job_from_record(source, given) if source is not None else job_from_options(given)
     original = source.read_bytes() if source is not None else None
-    drawing = draw(job, show_progress=not json)
+    if devices is not None and devices > 1:
+        drawing = draw_shared(job, given, devices, show_progress=not json)
+    else:
+        drawing = draw(job, show_progress=not json)
     same = None if original is None else job.pictures[0].path.read_bytes() == original
     if json:
         print_json(as_dict(job, drawing) | ({} if same is None else {"same_bytes": same}))

@@ -19,7 +19,7 @@ from fastdiffusers.training.recipe import TrainerConfig
 
 READMES = tuple(
     Path(__file__).resolve().parents[2] / "plugins" / plugin / "README.md"
-    for plugin in ("fastdiffusers_consistency", "fastdiffusers_flux_lightning")
+    for plugin in ("fastdiffusers_consistency", "fastdiffusers_flux_lightning", "fastdiffusers_dmd2")
 )
 GROUPS = {
     group.__name__: group

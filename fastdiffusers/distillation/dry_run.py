@@ -12,6 +12,7 @@ from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.method import check_teacher
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.distillation.precision import mixed_precision
+from fastdiffusers.distillation.starting import start_folder
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.models.info import describe
 from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
@@ -34,6 +35,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     mixed_precision(config.precision)
     info = describe(config.model)
     check_teacher(info)
+    start = start_folder(config.start, info, config.drawn_steps) if config.start else None
     transformer = build_lazy(
         FluxTransformer2DModel, FluxTransformer2DModel.Config.from_dict(read_config(info.path / "transformer"))
     )
@@ -54,6 +56,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     found = source(DataOptions.of(config), info)
     lines = [
         f"teacher: {info.name}, {frozen / 1e6:.2f} M parameters, frozen",
+        *([f"start: the adapter {str(start)!r}"] if start else []),
         *(f"{name}: {count / 1e6:.2f} M parameters, trained" for name, count in trained.items()),
         f"loss: {weights}",
         f"levels of the student's {config.phases} steps: {' '.join(f'{edge:.4f}' for edge in grid.edges)}",

@@ -21,6 +21,7 @@ WORDS = {
 }
 BLIND = (0.45, 0.55)
 BLIND_STEPS = 500
+LAG_TURNS = 100
 
 
 def compare(student: np.ndarray, teacher: np.ndarray, seeds: int) -> dict[str, float]:
@@ -65,3 +66,50 @@ class Blindness:
         if self.steps != BLIND_STEPS:
             return ""
         return f"the discriminator was right in {accuracy:.0%} for {BLIND_STEPS} turns: it sees no difference"
+
+
+class Lag:
+    """Notices a critic that does not keep up with the student: for long it denoises the student's pictures worse than
+    the teacher does, so that its score is no fake score."""
+
+    def __init__(self) -> None:
+        self.mean, self.turns = 0.0, 0
+
+    def __call__(self, gap: float) -> str:
+        """Takes in the gap of one turn; a warning where its mean over about `LAG_TURNS` falls below 0, once."""
+        self.turns += 1
+        kept = min(1 - 1 / self.turns, 1 - 1 / LAG_TURNS)
+        before, self.mean = self.mean, kept * self.mean + (1 - kept) * gap
+        if self.turns < LAG_TURNS or self.mean >= 0 or (before < 0 and self.turns > LAG_TURNS):
+            return ""
+        return (
+            f"the critic denoises the student's pictures worse than the teacher ({self.mean:.3g}): more "
+            "opponent_turns, more opponent_warmup, or a larger dmd_critic_lr"
+        )
+
+
+class Soundness:
+    """Follows whether validations are within limits, and says when too many in a row were not.
+
+    Args:
+        limit: how many in a row end the training; 0: no number does.
+    """
+
+    def __init__(self, limit: int) -> None:
+        import paddle
+
+        self.limit = limit
+        self.ill = paddle.zeros([1], dtype="int64")  # a tensor, for checkpoints
+
+    def __call__(self, step: int, sound: bool) -> float:
+        """A figure that is least for the last sound validation: minus its step; 0 for one that is not sound."""
+        self.ill.set_value(self.ill * 0 if sound else self.ill + 1)
+        return -float(step + 1) if sound else 0.0
+
+    @property
+    def verdict(self) -> str:
+        """Why the training should end, or nothing."""
+        count = int(self.ill.numpy()[0])
+        if not self.limit or count < self.limit:
+            return ""
+        return f"{count} validations in a row were out of limits (stop_after={self.limit})"

@@ -31,7 +31,9 @@ class DistillKeys(TrainerConfig):
     rank: int = key(16, "rank r of the adapter", min=1)
     alpha: float | None = key(None, "α of the adapter, whose scale is α/r; null: r, a scale of 1")
     targets: tuple[str, ...] = key(("all",), "layers with an adapter: all, attention, mlp, modulation, projection")
-    start: str = key("", "folder of an adapter to start from, of the same rank; empty: from nothing")
+    start: str = key(
+        "", "adapter of the same rank to start from: a folder, or a method whose adapter there is; empty: from nothing"
+    )
     terms: tuple[str, ...] = key(("consistency",), "the losses that are summed")
     compat: str = key("none", "reference: the arithmetic of the first implementation, for comparison", choices=COMPAT)
 
@@ -81,6 +83,9 @@ class DistillKeys(TrainerConfig):
     compile: bool = key(True, "train on static graphs (about a third faster on a CPU)")
     validation_prompts: int = key(24, "pictures that validations compare with the teacher's of the same noise", min=2)
     validation_seed: int = key(1000, "their first seed", min=0)
+    stop_after: int = key(
+        0, "validations in a row with colours, contrast or diversity out of limits that end it; 0: no number", min=0
+    )
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,15 @@ class DmdKeys:
     )
     dmd_critic: bool = key(False, "a trained critic as the fake score; false: the student itself")
     dmd_critic_lr: float = key(2e-5, "learning rate of the critic", min=0.0)
+    dmd_critic_full: bool = key(False, "the critic is a network of its own, not an adapter; for train=full")
+    dmd_simulation: bool = key(
+        False, "the student begins where its own drawing leads (backward simulation), not at noised data"
+    )
+    dmd_gan_weight: float = key(
+        0.0, "weight of the student's loss before a discriminator on the critic's features; 0: none", min=0.0
+    )
+    dmd_gan_critic_weight: float = key(1e-2, "weight of the discriminator's own loss in the critic's", min=0.0)
+    dmd_gan_depth: float = key(0.5, "where in the critic it looks, as a share of the blocks", min=0.0, max=1.0)
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if self.compat == "reference" and (self.dmd_critic or self.dmd_on != "phase"):
             raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
+        if "dmd" in self.terms:
+            self._check_matching()
         if "adversarial" in self.terms or ("dmd" in self.terms and self.dmd_critic):
             self._check_turns()
         if self.train == "full" and self.precision.endswith("o2"):
@@ -175,6 +191,18 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError(f"target_ema={self.target_ema:g} averages a student for the term consistency; set it to 0")
         if self.trajectories and self.data != TEACHER_DATA:
             raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
+
+    def _check_matching(self) -> None:
+        if self.dmd_simulation and self.dmd_on != "clean":
+            raise InputError("dmd_simulation=true matches the estimates x̂₀ of a whole drawing; it needs dmd_on=clean")
+        if self.dmd_gan_weight and not self.dmd_critic:
+            raise InputError(
+                f"dmd_gan_weight={self.dmd_gan_weight:g} looks at a critic's features; set dmd_critic=true"
+            )
+        if self.dmd_critic_full and not (self.dmd_critic and self.train == "full"):
+            raise InputError(
+                "dmd_critic_full=true is a critic for students trained in full: dmd_critic=true train=full"
+            )
 
     def _check_turns(self) -> None:
         if self.lr == 0:

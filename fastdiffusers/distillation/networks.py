@@ -19,6 +19,7 @@ from paddle import nn
 
 from fastdiffusers.caching.stack import BlockStack, Walk
 from fastdiffusers.distillation.lora import LoraBank
+from fastdiffusers.errors import InputError
 
 TEACHER, STUDENT, CRITIC, TARGET = "teacher", "student", "critic", "target"
 
@@ -110,6 +111,18 @@ class Networks:
         self.parameters[role] = self.bank.add(role, rank, alpha, seed)
         return self.parameters[role]
 
+    def copy_teacher(self, role: str) -> dict[str, paddle.Tensor]:
+        """A network like the teacher that is trained in full, and its parameters; before there is any adapter."""
+        if self.bank is not None:
+            raise InputError(f"the {role} can be a network of its own only where no adapters are trained: train=full")
+        loop, self.teacher.block_loop = self.teacher.block_loop, self._loop  # one that recomputes holds all networks
+        made = self._copies[role] = copy.deepcopy(self.teacher)
+        self.teacher.block_loop = made.block_loop = loop
+        for parameter in made.parameters():
+            parameter.stop_gradient = False
+        self.parameters[role] = {f"{role}.{name}": p for name, p in made.named_parameters()}
+        return self.parameters[role]
+
     def copy_student(self, role: str) -> dict[str, paddle.Tensor]:
         """A frozen network like a student that is trained in full, and its parameters."""
         loop, self.student.block_loop = self.student.block_loop, self._loop  # one that recomputes holds all networks
@@ -139,11 +152,17 @@ class Networks:
         return self._run((role, "predict"), self._velocity, role, (x, level, *conditions.tensors()))
 
     def features(
-        self, x: paddle.Tensor, level: paddle.Tensor, conditions: Conditions, blocks: tuple[int, ...]
+        self,
+        x: paddle.Tensor,
+        level: paddle.Tensor,
+        conditions: Conditions,
+        blocks: tuple[int, ...],
+        role: str = TEACHER,
     ) -> list[paddle.Tensor]:
-        """The teacher's image tokens ``[B, S, C]`` after each of ``blocks`` (numbers of blocks run, rising)."""
+        """Image tokens ``[B, S, C]`` in the network of ``role`` after each of ``blocks`` (numbers of blocks run,
+        rising)."""
         make = lambda network: _Features(network, self.stack, blocks, self._blocks)  # noqa: E731
-        return self._run((TEACHER, blocks), make, TEACHER, (x, level, *conditions.tensors()))
+        return self._run((role, blocks), make, role, (x, level, *conditions.tensors()))
 
     @property
     def depth(self) -> int:

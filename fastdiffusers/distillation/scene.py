@@ -32,6 +32,8 @@ class Scene:
         rng: the source of all further chance in this step.
         index: the training step.
         states: the teacher's own states at the grid's levels ``[B, N + 1, S, C]``, or None.
+        common: the source of chance that the whole batch has in common, over all processes; None: ``rng``.
+        given: x_n, where it is neither the teacher's state nor the example with noise; else None.
     """
 
     networks: Networks
@@ -47,6 +49,8 @@ class Scene:
     rng: np.random.Generator
     index: int = 0
     states: np.ndarray | None = None
+    common: np.random.Generator | None = None
+    given: paddle.Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -62,7 +66,7 @@ class Scene:
         """Level n of each example."""
         return self.level(self.n)
 
-    def state(self, indices: np.ndarray) -> paddle.Tensor:
+    def kept(self, indices: np.ndarray) -> paddle.Tensor:
         """The teacher's states at grid indices ``[B]``."""
         if self.states is None:
             raise InputError("the teacher's states are not known; set trajectories=true with data=teacher")
@@ -81,8 +85,10 @@ class Scene:
     @cached_property
     def x(self) -> paddle.Tensor:
         """x_n: on the teacher's own trajectory where that is known, else the example with noise."""
+        if self.given is not None:
+            return self.given
         if self.states is not None:
-            return self.state(self.n)
+            return self.kept(self.n)
         return self.process.add_noise(self.clean, self.noise, self.sigma)
 
     @cached_property

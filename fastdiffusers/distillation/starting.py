@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
 
-from fastdiffusers.distillation.adapter import WEIGHTS
+from fastdiffusers.distillation.adapter import WEIGHTS, find_adapters
 from fastdiffusers.distillation.networks import STUDENT, Networks
-from fastdiffusers.errors import InputError
+from fastdiffusers.errors import InputError, one_of
 from fastdiffusers.weights.lora import read_lora
+
+if TYPE_CHECKING:
+    from fastdiffusers.models.info import ModelInfo
+
+
+def start_folder(start: str, info: ModelInfo, steps: int) -> Path:
+    """The adapter that the recipe key ``start`` means: a path, or the name of a method that there is an adapter of.
+
+    Of several, the one whose number of steps is nearest to ``steps``; `InputError` where there is none.
+    """
+    from fastdiffusers.plugins import registry
+
+    path, methods = Path(start), registry().distillers
+    if path.exists():
+        return path
+    if start not in methods:
+        raise InputError(
+            one_of("value of recipe key 'start':", start, methods) + ", or an adapter's folder that exists"
+        )
+    found = find_adapters(info, start)
+    if not found:
+        raise InputError(
+            f"start={start}, but there is no {start} adapter for {info.name}; train one (fastdiff distill {start}), "
+            "give start=FOLDER, or start= for the teacher itself"
+        )
+    return found[min(found, key=lambda made: (abs(math.log(made / steps)), made))]
 
 
 def start_from(networks: Networks, folder: Path) -> None:

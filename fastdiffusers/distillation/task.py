@@ -13,7 +13,7 @@ import paddle
 from fastdiffusers.distillation.data import DataOptions, Examples, prepare
 from fastdiffusers.distillation.export import export_student
 from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
-from fastdiffusers.distillation.health import Blindness, warnings
+from fastdiffusers.distillation.health import Blindness, Lag, Soundness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.losses import number
 from fastdiffusers.distillation.method import check_teacher
@@ -21,11 +21,12 @@ from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Net
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import flow_process
 from fastdiffusers.distillation.scene import Scene
-from fastdiffusers.distillation.starting import start_from
+from fastdiffusers.distillation.starting import start_folder, start_from
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
 from fastdiffusers.distillation.validation import Validation
 from fastdiffusers.models.info import describe
+from fastdiffusers.training.chance import RowChance
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 
 
@@ -57,11 +58,12 @@ class DistillTask(Task):
             recompute=config.recompute,
         )
         if config.start:
-            start_from(self.networks, Path(config.start))
+            start_from(self.networks, start_folder(config.start, self.pipe.info, config.drawn_steps))
         if config.target_ema:
             self._start_target(lora)
         self._notices: list[str] = []
-        self._blind = Blindness()
+        self._blind, self._lag, self._sound = Blindness(), Lag(), Soundness(config.stop_after)
+        self._index = 0
         self.process = flow_process(config.compat)
         self.terms: list[Term] = [term_class(name, config.compat)(config, self.networks) for name in config.terms]
         self.opponents = [term for term in self.terms if term.groups()]
@@ -131,6 +133,9 @@ class DistillTask(Task):
             self._ropes[key] = self.networks.rope(*self._cells(size), tokens, count)
         return self._ropes[key]
 
+    def chance(self, batch: int, first: int, count: int) -> RowChance:
+        return RowChance(self.config.seed, batch, first, count)
+
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Any:
         return self.store.examples(rows, rng), rng
 
@@ -169,6 +174,7 @@ class DistillTask(Task):
             rng,
             index,
             examples.states,
+            getattr(rng, "common", None),
         )
 
     def _dropped(self, examples: Examples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -180,6 +186,7 @@ class DistillTask(Task):
 
     def step(self, batch: Any, index: int) -> Step:
         examples, rng = batch
+        self._index = index
         scene = self.scene(examples, rng, index)
         if self._opponents_turn(index):
             return self._opponents_step(scene)
@@ -189,6 +196,8 @@ class DistillTask(Task):
             loss, found = term.loss(scene)
             losses.append(term.weight * loss)
             metrics.update({name: number(loss), **found})
+            if "critic_gap" in found and (warning := self._lag(found["critic_gap"])):
+                self._notices.append(warning)
         return Step(paddle.add_n(losses), frozenset({STUDENT}), metrics)
 
     def _opponents_turn(self, index: int) -> bool:
@@ -210,7 +219,8 @@ class DistillTask(Task):
         return Step(paddle.add_n(losses), names, metrics)
 
     def buffers(self) -> Mapping[str, paddle.Tensor]:
-        return self.networks.parameters.get(TARGET, {})
+        found = self.networks.parameters.get(TARGET, {})
+        return {**found, "health.ill": self._sound.ill} if self.config.stop_after else found
 
     @paddle.no_grad()
     def updated(self, index: int, groups: frozenset[str]) -> None:
@@ -233,14 +243,18 @@ class DistillTask(Task):
 
     def validate(self) -> Mapping[str, float]:
         figures = self.validation.figures()
-        self._notices += warnings(figures)
-        return figures
+        self._notices += (found := warnings(figures))
+        return {**figures, "sound": self._sound(self._index, not found)}
+
+    def finished(self) -> str:
+        return self._sound.verdict
 
     def sample(self) -> np.ndarray:
         return self.validation.grid()
 
     def export(self, folder: Path) -> dict[str, Any]:
         figures = dict(self.validate())
+        figures.pop("sound")  # of use only while training
         export_student(self, folder, figures)
         return figures
 

@@ -6,18 +6,21 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import paddle
 
 from fastdiffusers.errors import InputError, PluginError
-from fastdiffusers.training.gang import Gang
+from fastdiffusers.training.gang import Gang, WorkerLost
+from fastdiffusers.training.ranks import Place, RankGang, check_ranks, join, launched, on_this_machine
 from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict
 from fastdiffusers.training.reserve import reserved
 from fastdiffusers.training.task import ParameterGroup, Task
@@ -63,14 +66,25 @@ def build(target: str, recipe: dict[str, Any]) -> tuple[Task, list[ParameterGrou
     return task, task.build()
 
 
-def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto") -> dict[str, Any]:
+def train(
+    target: str, config: TrainerConfig, folder: Path, resume: str = "auto", devices: int | None = None
+) -> dict[str, Any]:
     """Train the task named ``target`` by ``config`` in ``folder``; returns the figures that it exports with.
 
+    Several processes share each batch in one of two ways: as ``config.workers`` of this machine, through its memory; or
+    as ranks, one for each of ``devices``, or as many as a launcher started. Ranks take the place of workers.
+
     Raises `InputError` for a folder that cannot be written or in which another training runs, `MissingDependency` for a
-    tracker that is not installed.
+    tracker that is not installed, `WorkerLost` where another process ends early.
     """
     check_tracker(config.tracker)
     recipe = config_to_dict(config)
+    if (place := launched()) is not None:
+        if devices is not None:
+            raise InputError(f"a launcher has started {place.size} processes already; leave out --devices {devices}")
+        return _train_rank(target, recipe, folder, resume, place)
+    if devices is not None and devices > 1:
+        return _train_on(devices, target, recipe, folder, resume)
     with reserved(folder):
         task, groups = build(target, recipe)
         if config.workers == 1:
@@ -86,8 +100,47 @@ def train(target: str, config: TrainerConfig, folder: Path, resume: str = "auto"
             _end(others)
 
 
+def _train_on(size: int, target: str, recipe: dict[str, Any], folder: Path, resume: str) -> dict[str, Any]:
+    """The first of ``size`` ranks on this machine, which starts the others when it has built, and so prepared, all."""
+    check_ranks(size, recipe)
+    places = on_this_machine(size)
+    others: list[subprocess.Popen[bytes]] = []
+    with reserved(folder):
+        task, groups = build(target, recipe)
+        try:
+            for place in places[1:]:
+                job = Job(target, recipe, str(folder), resume, rank=place.rank, parent=os.getpid())
+                others.append(_start(job, place.variables()))
+            meeting = join(places[0], lambda: all(other.poll() is None for other in others))
+            return Trainer(task, groups, folder, RankGang(_named(groups), places[0], meeting)).run(resume)
+        finally:
+            _end(others)
+
+
+def _train_rank(target: str, recipe: dict[str, Any], folder: Path, resume: str, place: Place) -> dict[str, Any]:
+    """One rank of several that a launcher started. The first builds, and so prepares, before the others meet it."""
+    check_ranks(place.size, recipe)
+    signal.signal(signal.SIGTERM, _ended_by_launcher)
+    if place.rank:
+        meeting = join(place)
+        task, groups = build(target, recipe)
+        return Trainer(task, groups, folder, RankGang(_named(groups), place, meeting)).run(resume)
+    with reserved(folder):
+        task, groups = build(target, recipe)
+        return Trainer(task, groups, folder, RankGang(_named(groups), place, join(place))).run(resume)
+
+
+def _ended_by_launcher(number: int, frame: FrameType | None) -> None:
+    """A launcher ends all processes when one of them has ended early."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise WorkerLost("the launcher ended this process, as it does when another one ended early")
+
+
 def work(job: Job) -> None:
     """What a worker process other than the first does."""
+    if (place := launched()) is not None:
+        _train_rank(job.target, job.recipe, Path(job.folder), job.resume, place)
+        return
     task, groups = build(job.target, job.recipe)
     gang = _gang(groups, job.rank, task.config.workers, Path(job.gang), lambda: os.getppid() == job.parent)
     Trainer(task, groups, Path(job.folder), gang).run(job.resume)
@@ -121,11 +174,14 @@ def _lead(groups: list[ParameterGroup], size: int, folder: Path, alive: Callable
 
 
 def _gang(groups: list[ParameterGroup], rank: int, size: int, path: Path, alive: Callable[[], bool]) -> Gang:
-    parameters = {name: value for group in groups for name, value in group.parameters.items()}
-    return Gang(parameters, rank, size, path, alive)
+    return Gang(_named(groups), rank, size, path, alive)
 
 
-def _start(job: Job) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def _named(groups: list[ParameterGroup]) -> dict[str, paddle.Tensor]:
+    return {name: value for group in groups for name, value in group.parameters.items()}
+
+
+def _start(job: Job, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **(variables or {}), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "fastdiffusers.training.worker", json.dumps(job.__dict__)]
     return subprocess.Popen(command, env=environment, start_new_session=True)

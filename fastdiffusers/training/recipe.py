@@ -32,7 +32,7 @@ class TrainerConfig:
     steps: int = key(1000, "optimiser steps", min=1)
     batch: int = key(32, "examples of a batch, over all workers", min=1)
     seed: int = key(0, "seed of weights, data order and noise", min=0)
-    workers: int = key(1, "processes that share each batch; results depend on their number", min=1, max=256)
+    workers: int = key(1, "processes of this machine that share each batch", min=1, max=256)
     lr: float = key(2e-3, "learning rate of Muon and AdamW alike", min=0.0)
     warmup_steps: int = key(100, "steps of linear warm-up", min=0)
     schedule: str = key("linear", "form of the final decay", choices=SCHEDULES)

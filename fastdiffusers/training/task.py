@@ -86,6 +86,16 @@ class Task(ABC):
     def export(self, folder: Path) -> dict[str, Any]:
         """Write the trained result into ``folder`` (weights are the EMA's) and return figures about it."""
 
+    def chance(self, batch: int, first: int, count: int) -> Any:
+        """The ``rng`` for the examples ``first`` … ``first + count`` − 1 of batch number ``batch``; None: one for each
+        process, so that results depend on their number."""
+        return None
+
+    def finished(self) -> str:
+        """Why the training should end before its last step, or nothing. Asked after every validation, of the first
+        worker."""
+        return ""
+
     def buffers(self) -> Mapping[str, paddle.Tensor]:
         """Tensors that are not trained but belong into a checkpoint, by unique name; set in place when resuming."""
         return {}

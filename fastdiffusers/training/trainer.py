@@ -18,7 +18,7 @@ from fastdiffusers.errors import InputError, NumericalError
 from fastdiffusers.files import atomic_write
 from fastdiffusers.training import checkpoint
 from fastdiffusers.training.best import Best
-from fastdiffusers.training.gang import Gang
+from fastdiffusers.training.gang import Gang, WorkerLost
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.recipe import config_to_dict
 from fastdiffusers.training.sampler import EpochSampler, step_rng
@@ -26,6 +26,7 @@ from fastdiffusers.training.state import TrainingState
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 
 RESUME = ("auto", "never")
+ENDED = "the first worker ended it"
 
 
 class Interrupted(Exception):
@@ -54,6 +55,7 @@ class Trainer:
         self.seconds = 0.0
         self.best = Best(folder / "best.safetensors", self.config.best_by) if self.config.best_by else None
         self._stop = False
+        self.ended = ""
         self._saved: int | None = None
         self._looked: int | None = None
 
@@ -69,7 +71,7 @@ class Trainer:
         try:
             with log:
                 log.event("start", step=self.step_index, recipe=config_to_dict(config), workers=self.gang.size)
-                while self.step_index < config.steps:
+                while self.step_index < config.steps and not self.ended:
                     began = time.monotonic()
                     log.add(self.step_index, self._one_step(log))
                     self.step_index += 1
@@ -88,8 +90,15 @@ class Trainer:
                     self._look(log)
                 self._save()
                 return self._export(log)
+        except WorkerLost as lost:
+            raise WorkerLost(f"{lost}; {self._left()}") from lost
         finally:
             signal.signal(signal.SIGINT, old)
+
+    def _left(self) -> str:
+        """What there is to go on from, in words."""
+        found = checkpoint.checkpoints(self.folder / "checkpoints")
+        return f"the same command goes on from {str(found[-1])!r}" if found else "there is no checkpoint yet"
 
     @property
     def title(self) -> str:
@@ -131,7 +140,9 @@ class Trainer:
         rng = step_rng(config.seed, number, gang.rank)
         paddle.seed(int(rng.integers(2**31)))
         np.random.seed(int(rng.integers(2**31)))
-        rows = np.array_split(self.sampler.rows(number * config.batch, config.batch), gang.size)[gang.rank]
+        places = np.array_split(np.arange(config.batch), gang.size)[gang.rank]
+        rows = self.sampler.rows(number * config.batch, config.batch)[places]
+        rng = self.task.chance(number, int(places[0]), len(places)) or rng
         step = self.task.step(self.task.batch(rows, rng), self.step_index)
         factor = config.loss_scale / config.accumulation
         (step.loss if factor == 1.0 else step.loss * factor).backward()
@@ -168,6 +179,7 @@ class Trainer:
                 "bad_steps": self.bad_steps,
                 "seconds": self.seconds,
                 "recipe": config_to_dict(self.config),
+                "ended": self.ended,
             }
             checkpoint.finish(folder, self.step_index, state, self.config.keep_checkpoints)
         self.gang.wait()
@@ -196,6 +208,7 @@ class Trainer:
             )
         self.step_index, self.skipped = state["step"], state["skipped"]
         self.bad_steps, self.seconds = state["bad_steps"], state["seconds"]
+        self.ended = str(state.get("ended", ""))
         self.state.load(found[-1], state["updates"])
         checkpoint.load_buffers(found[-1], self.task.buffers())
         self._saved = self.step_index
@@ -216,7 +229,13 @@ class Trainer:
                 self._warn(log)
                 if self.best is not None and self.best.offer(self.step_index, figures, self.state.averaged_parameters):
                     log.event("best", step=self.step_index, **{self.best.figure: figures[self.best.figure]})
-            self.gang.wait()
+                if self.step_index < self.config.steps and (reason := self.task.finished()):
+                    self.ended = reason
+                    log.event("ended", step=self.step_index, reason=reason)
+                    log.say(f"ends after step {self.step_index}: {reason}")
+            # everybody waits here, and knows whether the first one goes on
+            if self.gang.share([float(bool(self.ended))]).any():
+                self.ended = self.ended or ENDED
 
     def _warn(self, log: TrainingLog) -> None:
         for text in self.task.notices():
@@ -238,6 +257,7 @@ class Trainer:
                     "samples": self.step_index * self.config.accumulation * self.config.batch,
                     "minutes": round(self.seconds / 60, 2),
                     "skipped_steps": self.skipped,
+                    **({"ended": self.ended} if self.ended else {}),
                     "workers": self.gang.size,
                     "recipe": config_to_dict(self.config),
                 }
@@ -249,8 +269,9 @@ class Trainer:
 
 
 def check_same_recipe(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> None:
-    """A checkpoint goes on with the recipe it was begun with; only bookkeeping and the length may differ."""
+    """A checkpoint goes on with the recipe it was begun with; only bookkeeping, length and workers may differ."""
     free = {"checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "max_bad_steps", "steps", "tracker"}
+    free.add("workers")  # whoever shared the batches: weights and moments are put together from all parts
     for name in sorted((old.keys() | new.keys()) - free):
         if old.get(name) != new.get(name):
             raise InputError(

@@ -46,25 +46,27 @@ def recipe(tmp_path: Path) -> list[str]:
     return ["--recipe", str(tmp_path / "small.yaml"), f"prompts={tmp_path / 'prompts.txt'}"]
 
 
-@pytest.mark.parametrize("method", ["pcm", "flux-lightning", "lcm"])
+@pytest.mark.parametrize("method", ["pcm", "flux-lightning", "lcm", "dmd2"])
 def test_a_dry_run_says_everything_and_leaves_nothing(fastdiff, tiny, tmp_path, method):
     (tmp_path / "prompts.txt").write_text(PROMPTS)
     words = ["--recipe", "flux-emoji", "--model", tiny, f"prompts={tmp_path / 'prompts.txt'}", "rank=2", "workers=1"]
+    words += ["start="] if method == "dmd2" else []
     done = fastdiff("distill", method, *words, "--dry-run", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["method"] == method and found["recipe"]["rank"] == 2 and found["recipe"]["model"] == str(tiny)
-    steps = {"pcm": 4, "flux-lightning": 4, "lcm": 4}[method]
-    assert found["out"].endswith(f"/{method}-{steps}") and str(tmp_path / "home") in found["out"]
-    parts = {"student"} | ({"heads"} if method == "flux-lightning" else set())
-    assert found["trained_parameters"].keys() == parts
-    assert found["student_steps"] == found["recipe"]["steps"] // (2 if method == "flux-lightning" else 1)
+    assert found["out"].endswith(f"/{method}-4") and str(tmp_path / "home") in found["out"]
+    opponents = {"flux-lightning": {"heads"}, "dmd2": {"critic"}}.get(method, set())
+    assert found["trained_parameters"].keys() == {"student"} | opponents
+    recipe = found["recipe"]
+    rounds = recipe["opponent_turns"] + 1 if opponents else 1
+    assert found["student_steps"] == (recipe["steps"] - recipe["opponent_warmup"]) // rounds
     assert len(found["levels"]) == found["recipe"]["phases"] + 1 and found["memory_gib"] > 0
     said = done.stderr
     for line in (
         "teacher: tiny",
         "student: ",
-        "loss: 1 × consistency",
+        "loss: 1 × dmd" if method == "dmd2" else "loss: 1 × consistency",
         "levels of",
         "schedule: ",
         "examples: ",
@@ -107,7 +109,7 @@ def test_only_flux_is_distilled(fastdiff, tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pcmm"], "unknown method 'pcmm'; valid: flux-lightning, lcm, pcm"),
+        (["pcmm"], "unknown method 'pcmm'; valid: dmd2, flux-lightning, lcm, pcm"),
         (["pcm", "stepz=3"], "unknown recipe key 'stepz'; valid: "),
         (["pcm", "steps"], "'steps' is not of the form key=value"),
         (["pcm", "steps=0"], "recipe key 'steps' is 0; valid is at least 1"),
@@ -117,6 +119,8 @@ def test_only_flux_is_distilled(fastdiff, tiny, tmp_path, monkeypatch):
             "recipe key 'dmd_weight' belongs to the term dmd, which is not among terms=consist",
         ),
         (["pcm", "terms=[consistensy]"], "unknown term 'consistensy'; valid: adversarial, consistency"),
+        (["pcm", "start=nowhere"], "unknown value of recipe key 'start': 'nowhere'; valid: dmd2, flux-lightning"),
+        (["pcm", "start=lcm"], "start=lcm, but there is no lcm adapter for tiny; train one (fastdiff distill lcm)"),
         (["pcm", "phases=5"], "solver_steps 24 is no multiple of phases 5"),
         (["pcm", "method=lcm"], "recipe key 'method' is the first word of the command"),
         (["pcm", "targets=[attn]"], "unknown target 'attn'; valid: all, attention"),
@@ -257,3 +261,20 @@ def test_killed_and_started_again_gives_the_same_adapter_bit_for_bit(tiny, recip
         np.testing.assert_array_equal(found["cut"][name], value, err_msg=name)
     cards = [json.loads((tmp_path / name / "fastdiff.json").read_text()) for name in ("whole", "cut")]
     assert cards[0] == cards[1]
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_adapter_of_one(tiny, recipe, tmp_path, command):
+    """With critic, simulation, chance and average; the recipe's workers give way."""
+    keys = "terms=[dmd] dmd_on=clean dmd_critic=true dmd_simulation=true dmd_gan_weight=0.1 dmd_critic_lr=0.01 batch=4"
+    words = [*command, "distill", "dmd2", *recipe, "--model", str(tiny), *keys.split(), "sampler=lcm", "best_by="]
+    words += ["ema=0.9", "workers=2", "lr=1e-2"]
+    for name, more in (("one", ["workers=1"]), ("two", ["--devices", "2", "--json"])):
+        done = subprocess.run(
+            [*words, "--out", name, *more], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["training"]["workers"] == 2
+    found = {name: load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two")}
+    for name, value in found["one"].items():
+        np.testing.assert_allclose(found["two"][name], value, rtol=5e-3, atol=5e-4, err_msg=name)

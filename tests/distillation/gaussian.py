@@ -104,7 +104,7 @@ class FakeNetworks:
         return self.parameters.setdefault(role, {})
 
     def features(
-        self, x: paddle.Tensor, level: paddle.Tensor, told: Conditions, blocks: tuple[int, ...]
+        self, x: paddle.Tensor, level: paddle.Tensor, told: Conditions, blocks: tuple[int, ...], role: str = TEACHER
     ) -> list[paddle.Tensor]:
         self.asked.append(("features", told, level.numpy()))
         if self._features is not None:

@@ -41,7 +41,7 @@ def _names() -> list[str]:
 
 def test_a_table_says_default_meaning_and_limits():
     rows = key_table(DmdKeys).splitlines()
-    assert rows[0] == "| key | default | meaning | valid |" and len(rows) == 2 + 4
+    assert rows[0] == "| key | default | meaning | valid |" and len(rows) == 2 + 9
     assert rows[2] == "| `dmd_weight` | `0.01` | weight of distribution matching | at least 0 |"
     assert rows[4].startswith("| `dmd_critic` | `false` | ") and rows[3].endswith("| phase, clean |")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastdiffusers.distillation.health import BLIND_STEPS, Blindness, compare, warnings
+from fastdiffusers.distillation.health import BLIND_STEPS, LAG_TURNS, Blindness, Lag, Soundness, compare, warnings
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(60, 196, (8, 6, 6, 3)).astype(np.uint8)
@@ -57,3 +57,29 @@ def test_one_good_turn_starts_the_count_anew():
     blind = Blindness()
     said = [blind(0.5) for _ in range(BLIND_STEPS - 1)] + [blind(0.8)] + [blind(0.46) for _ in range(BLIND_STEPS)]
     assert [i for i, text in enumerate(said) if text] == [2 * BLIND_STEPS - 1]
+
+
+def test_a_critic_that_lags_is_noticed_once_for_each_fall():
+    lag = Lag()
+    said = [lag(-0.1) for _ in range(2 * LAG_TURNS)]
+    assert [i for i, text in enumerate(said) if text] == [LAG_TURNS - 1]
+    assert "denoises the student's pictures worse than the teacher (-0.1)" in said[LAG_TURNS - 1]
+    said = [lag(0.5) for _ in range(LAG_TURNS)] + [lag(-0.5) for _ in range(2 * LAG_TURNS)]
+    assert sum(map(bool, said)) == 1 and not any(said[:LAG_TURNS])
+
+
+def test_a_critic_that_keeps_up_is_not():
+    lag = Lag()
+    assert not any(lag(0.2 if turn % 3 else -0.1) for turn in range(500))
+
+
+def test_validations_out_of_limits_in_a_row_end_the_training():
+    sound = Soundness(2)
+    assert [sound(9, True), sound(19, False), sound(29, True), sound(39, False)] == [-10.0, 0.0, -30.0, 0.0]
+    assert sound.verdict == ""
+    sound(49, False)
+    assert sound.verdict == "2 validations in a row were out of limits (stop_after=2)"
+    never = Soundness(0)
+    for step in range(9):
+        never(step, False)
+    assert never.verdict == ""

@@ -24,6 +24,9 @@ CRITIC = {"terms": ("dmd",), "dmd_critic": True}
         ({**GAN, "steps": 1}, "steps=1 are all turns of the opponents; the student has its first after 1, so valid is"),
         ({**CRITIC, "steps": 12, "opponent_warmup": 10, "opponent_turns": 2}, "valid is at least 13"),
         ({"train": "full", "precision": "bf16-o2"}, "valid: float32, bf16-o1, or train=lora"),
+        ({"terms": ("dmd",), "dmd_simulation": True}, "it needs dmd_on=clean"),
+        ({"terms": ("dmd",), "dmd_gan_weight": 0.1}, "dmd_gan_weight=0.1 looks at a critic's features"),
+        ({**CRITIC, "dmd_critic_full": True}, "dmd_critic_full=true is a critic for students trained in full"),
         ({"terms": ("dmd",), "compat": "reference", "dmd_on": "clean"}, "compat=reference has no critic"),
     ],
 )

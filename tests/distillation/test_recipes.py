@@ -26,7 +26,7 @@ def test_every_recipe_is_taken_and_says_nothing_in_vain(spec, name):
         load_recipe(DistillConfig, file, [f"method={spec.name}", f"terms=[{alone}]"])
 
 
-@pytest.mark.parametrize("method", ["pcm", "lcm", "flux-lightning"])
+@pytest.mark.parametrize("method", ["pcm", "lcm", "flux-lightning", "dmd2"])
 def test_the_models_have_their_recipes(method):
     spec = registry().distillers[method]
     assert spec.recipe(None, "flux-emoji").stem == "flux-emoji"

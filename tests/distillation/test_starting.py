@@ -5,6 +5,7 @@ import pytest
 from adapters import make_adapter
 
 from fastdiffusers.caching.stack import stack_of
+from fastdiffusers.distillation import starting
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.distillation.starting import start_from
 from fastdiffusers.errors import InputError
@@ -40,3 +41,21 @@ def test_refuses_another_rank_and_other_layers(tmp_path, pipe):
         start_from(networks(tiny_flux(), rank=3), folder)
     with pytest.raises(InputError, match=r"lacks .* of the student's layers"):
         start_from(networks(tiny_flux(), targets=("attention", "mlp")), folder)
+
+
+def test_a_method_means_its_adapter_of_the_nearest_number_of_steps(tmp_path, pipe, monkeypatch):
+    info = pipe.info
+    found = {2: tmp_path / "two", 4: tmp_path / "four"}
+    monkeypatch.setattr(starting, "find_adapters", lambda model, method: found if method == "pcm" else {})
+    for steps, name in ((1, "two"), (2, "two"), (3, "four"), (4, "four"), (8, "four")):
+        assert starting.start_folder("pcm", info, steps) == tmp_path / name
+    (tmp_path / "mine").mkdir()
+    assert starting.start_folder(str(tmp_path / "mine"), info, 4) == tmp_path / "mine"
+    with pytest.raises(
+        InputError, match=r"^start=lcm, but there is no lcm adapter for .*distill lcm\), give start=FOL"
+    ):
+        starting.start_folder("lcm", info, 4)
+    with pytest.raises(
+        InputError, match=r"unknown value of recipe key 'start': 'pcmm'; valid: .*pcm.*, or an adapter's"
+    ):
+        starting.start_folder("pcmm", info, 4)

@@ -71,6 +71,19 @@ def make(model, monkeypatch):
     return build
 
 
+DMD2 = {
+    "terms": ("dmd",),
+    "dmd_weight": 1.0,
+    "dmd_on": "clean",
+    "dmd_critic": True,
+    "dmd_simulation": True,
+    "dmd_gan_weight": 0.01,
+    "sampler": "lcm",
+    "opponent_turns": 2,
+    "stop_after": 9,
+}
+
+
 def scene_of(task: DistillTask, index: int = 0, count: int = 3):
     return task.scene(*task.batch(np.arange(count), np.random.default_rng(index)), index)
 
@@ -100,6 +113,66 @@ def test_turns_alternate_and_each_moves_only_its_own(make, tmp_path):
     for name, value in task.pipe.transformer.named_parameters():
         if name in teacher:
             np.testing.assert_array_equal(value.numpy(), teacher[name], err_msg=name)
+
+
+@pytest.mark.parametrize("changes", [{}, {"train": "full", "dmd_critic_full": True}, {"recompute": True}])
+def test_dmd2_moves_critic_and_student_in_turn(make, tmp_path, changes):
+    """Head and critic have one optimiser; where all is trained in full, the teacher stays what it was."""
+    task, groups = make(**{**DMD2, **changes})
+    teacher = {name: value.numpy() for name, value in task.networks.teacher.named_parameters() if value.stop_gradient}
+    assert len(teacher) > 20
+    assert moved(task, groups, tmp_path, 3) == [{CRITIC}, {CRITIC}, {STUDENT}]
+    heads = [name for name in groups[1].parameters if name.startswith("critic.gan.")]
+    assert len(heads) == 6
+    for name, value in task.networks.teacher.named_parameters():
+        if name in teacher:
+            np.testing.assert_array_equal(value.numpy(), teacher[name], err_msg=name)
+    step = task.step(task.batch(np.arange(3), np.random.default_rng(0)), 2)
+    assert {"dmd", "dmd_gradient", "critic_gap", "gan"} <= step.metrics.keys() and step.updates == {STUDENT}
+
+
+def test_a_critic_of_its_own_begins_as_the_teacher(make):
+    task, _ = make(**DMD2, train="full", dmd_critic_full=True)
+    scene = scene_of(task)
+    told = [task.networks.predict(role, scene.x, scene.sigma, scene.student).numpy() for role in (TEACHER, CRITIC)]
+    np.testing.assert_array_equal(*told)
+
+
+def test_shares_of_a_batch_add_up_to_the_whole(make):
+    """Chance belongs to examples: whoever has which part of the batch, gradients and loss are those of the whole."""
+    found = []
+    for parts in ([(0, 3)], [(0, 1), (1, 2)]):
+        task, _ = make(**{**ALL, "terms": ("consistency", "dmd", "reflow"), "dmd_on": "clean", "dmd_simulation": True})
+        disturb(task.networks.parameters[STUDENT])
+        sums = dict.fromkeys(task.networks.parameters[STUDENT], 0.0)
+        total = 0.0
+        for first, count in parts:
+            rows = np.arange(3)[first : first + count]
+            step = task.step(task.batch(rows, task.chance(7, first, count)), 1)
+            step.loss.backward()
+            total += count / 3 * float(step.loss.item())
+            for name, value in task.networks.parameters[STUDENT].items():
+                sums[name] = sums[name] + count / 3 * value.grad.numpy()
+                value.clear_gradient(False)
+        found.append((total, sums))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for name, value in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], value, rtol=2e-3, atol=1e-6, err_msg=name)
+
+
+def test_a_training_out_of_limits_ends_early_and_exports_the_last_sound_weights(make, tmp_path):
+    words = {**DMD2, "steps": 30, "sample_every": 3, "checkpoint_every": 30, "stop_after": 2, "best_by": "sound"}
+    task, groups = make(**words, validation_prompts=2, teacher_steps=2)
+    looks = iter([1.0, 1.0, 1.5, 1.5, 1.0, 1.0])
+    figures = task.validation.figures
+    task.validation.figures = lambda: {**figures(), "contrast": 1, "diversity": 1, "saturation": next(looks)}
+    trainer = Trainer(task, groups, tmp_path)
+    found = trainer.run()
+    assert trainer.step_index == 12 and found["best_step"] == 6
+    assert found["training"]["ended"] == "2 validations in a row were out of limits (stop_after=2)"
+    task, groups = make(**words, validation_prompts=2, teacher_steps=2)
+    again = Trainer(task, groups, tmp_path)
+    assert again.run()["training"]["steps"] == 12  # it is over, and stays so
 
 
 def test_the_reference_arithmetic_is_trained_with_when_asked_for(make, tmp_path):
@@ -316,7 +389,11 @@ class Crash(Exception):
     """Ends a training as a kill would."""
 
 
-@pytest.mark.parametrize("changes", [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}], ids=["plain", "averaged"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}, {**DMD2, "ema": 0.9}],
+    ids=["plain", "averaged", "dmd2"],
+)
 def test_cut_and_resumed_is_the_same_adapter_bit_for_bit(make, tmp_path, changes):
     """Student, target, heads and critic with their optimisers, the turns, data and noise all go on where they were."""
     words = {**ALL, **changes, "steps": 7, "checkpoint_every": 2, "sample_every": 3, "opponent_warmup": 1}

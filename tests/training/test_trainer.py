@@ -36,8 +36,9 @@ def events(folder: Path, kind: str) -> list[dict]:
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen:
+def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "OMP_NUM_THREADS": "1"}
+    environment.update(variables)
     command = [sys.executable, str(HERE / "tiny_task.py"), str(folder), "steps=24", "batch=12", "warmup_steps=2"]
     command += ["lr=0.02", "checkpoint_every=6", *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -25,6 +25,7 @@ class TinyConfig(TrainerConfig):
     nan_from: int = key(-1, "first step whose loss is NaN; -1: none")
     nan_until: int = key(10**9, "first step after it whose loss is finite again")
     chance: bool = key(True, "noise on the input, dropout on the hidden layer")
+    rows: str = key("", "file for the examples of this process, step by step")
 
 
 class TinyTask(Task):
@@ -39,6 +40,7 @@ class TinyTask(Task):
         self.inputs = rng.standard_normal((50, 4)).astype(np.float32)
         self.targets = (self.inputs @ rng.standard_normal((4, 3))).astype(np.float32)
         self.exported = 0
+        self.seen: list[list[int]] = []
         first = {f"inner.{n}": p for n, p in self.inner.named_parameters()}
         last = {f"outer.{n}": p for n, p in self.outer.named_parameters()}
         return [
@@ -51,6 +53,9 @@ class TinyTask(Task):
         return len(self.inputs)
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        self.seen.append(rows.tolist())
+        if self.config.rows:
+            Path(self.config.rows).write_text(json.dumps(self.seen))
         noise = 0.01 * rng.standard_normal((len(rows), 4)).astype(np.float32) if self.config.chance else 0.0
         return self.inputs[rows] + noise, self.targets[rows]
 
@@ -82,13 +87,21 @@ class TinyTask(Task):
         return self.validate()
 
 
-if __name__ == "__main__":  # python tiny_task.py FOLDER key=value …: what the tests kill
+if __name__ == "__main__":  # python tiny_task.py FOLDER key=value … [--devices N]: what the tests kill
+    from fastdiffusers.errors import UserError
     from fastdiffusers.training.launch import train
     from fastdiffusers.training.recipe import load_recipe
     from fastdiffusers.training.trainer import Interrupted
 
+    words, devices = sys.argv[2:], None
+    if "--devices" in words:
+        devices = int(words.pop(words.index("--devices") + 1))
+        words.remove("--devices")
     try:
-        train(TARGET, load_recipe(TinyConfig, None, sys.argv[2:]), Path(sys.argv[1]))
+        train(TARGET, load_recipe(TinyConfig, None, words), Path(sys.argv[1]), devices=devices)
     except Interrupted as stopped:
         print(f"interrupted: {stopped}")
         sys.exit(130)
+    except UserError as error:
+        print(f"error: {type(error).__name__}: {error}")
+        sys.exit(2)

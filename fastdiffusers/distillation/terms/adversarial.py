@@ -13,23 +13,11 @@ from paddle import nn
 from fastdiffusers.distillation.losses import number
 from fastdiffusers.distillation.networks import Networks
 from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.terms.head import Head
 from fastdiffusers.distillation.terms.term import Metrics, Term
 from fastdiffusers.training.task import ParameterGroup
 
 HEADS = "heads"
-
-
-class Head(nn.Layer):
-    """Tokens ``[B, S, C]`` to logits ``[B, S]``: two linear layers on normed tokens."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.inner = nn.Linear(width, width)
-        self.outer = nn.Linear(width, 1)
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.outer(F.silu(self.inner(self.norm(x)))).squeeze(-1)
 
 
 class Adversarial(Term):

@@ -57,7 +57,7 @@ def solved(scene: Scene, skip: int) -> tuple[paddle.Tensor, np.ndarray]:
     end = scene.grid.end(scene.n)
     reached = np.minimum(scene.n + skip, end)
     if scene.states is not None:
-        return scene.state(reached), reached
+        return scene.kept(reached), reached
     x, at = scene.x, scene.n
     while (at < reached).any():
         to = np.minimum(at + 1, reached)

@@ -20,7 +20,7 @@ class Regression(Term):
 
     def loss(self, scene: Scene) -> tuple[paddle.Tensor, Metrics]:
         edge = scene.rng.integers(scene.grid.phases, size=scene.count) * scene.grid.hop
-        here, there = scene.state(edge), scene.state(edge + scene.grid.hop)
+        here, there = scene.kept(edge), scene.kept(edge + scene.grid.hop)
         level, end = scene.level(edge), scene.level(edge + scene.grid.hop)
         target = scene.process.prediction_between(here, level, there, end)
         return distance(self.config.loss, scene.by_student(here, level), target, self.config.huber_c), {}

@@ -46,12 +46,12 @@ class ReferenceDistributionMatching(DistributionMatching):
         return scene.level(grid_index(scene))
 
     @paddle.no_grad()
-    def gradient(self, scene: Scene, made: paddle.Tensor, end: paddle.Tensor) -> paddle.Tensor:
+    def gradient(self, scene: Scene, made: paddle.Tensor, end: paddle.Tensor) -> tuple[paddle.Tensor, dict[str, float]]:
         level = self.level(scene)
         x = scene.process.renoise(made, end, level, scene.normal())
         fake = self.networks.predict(STUDENT, x, level, scene.student)
         real = scene.by_teacher(x, level)
-        return (real - fake) / mean_distance(made, real)
+        return (real - fake) / mean_distance(made, real), {}
 
 
 class ReferenceReflow(Reflow):

@@ -135,7 +135,7 @@ def test_its_gradient_is_the_papers_without_t_over_another_mean():
     for one in (term, other):
         one.level = lambda batch: batch.level(index)
         batch = scene(networks, GRID, N, data=REAL)
-        found[one] = one.gradient(batch, batch.landing.detach(), batch.end).numpy()
+        found[one] = one.gradient(batch, batch.landing.detach(), batch.end)[0].numpy()
     for row, level in enumerate(GRID.levels[index]):
         ratio = found[term][row] / found[other][row]
         if level == 0:
