@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from fastdiffusers.distillation.losses import LOSSES
-from fastdiffusers.distillation.samplers import EULER, SAMPLERS
+from fastdiffusers.distillation.samplers import SAMPLERS
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import TrainerConfig, key
 
@@ -52,13 +52,6 @@ class DistillKeys(TrainerConfig):
     max_unreadable: float = key(0.05, "greatest share of unreadable examples", min=0.0, max=1.0)
     caption_drop: float = key(0.0, "share of empty captions", min=0.0, max=1.0)
     trajectories: bool = key(False, "draw the teacher's ways once, keep its states at all levels, and train on them")
-    simulation: float = key(
-        0.0,
-        "share of batches that begin where the student's own drawing leads, and are to come back to the teacher's way "
-        "(needs trajectories)",
-        min=0.0,
-        max=1.0,
-    )
     teacher_steps: int = key(28, "steps of the teacher where it draws", min=1)
 
     guidance_min: float = key(3.5, "least guidance, drawn uniformly for each example", min=0.0)
@@ -194,11 +187,6 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
-        if self.simulation and not (self.trajectories and self.sampler == EULER):
-            raise InputError(
-                f"simulation={self.simulation:g} leads back to the teacher's trajectories, which the student must draw "
-                f"along: trajectories=true sampler={EULER}"
-            )
         if self.target_ema and "consistency" not in self.terms:
             raise InputError(f"target_ema={self.target_ema:g} averages a student for the term consistency; set it to 0")
         if self.trajectories and self.data != TEACHER_DATA:

@@ -22,14 +22,14 @@ from fastdiffusers.distillation.scene import Scene
 def simulate(scene: Scene, steps: int, sampler: str) -> Scene:
     """The scene at the k-th of the ``steps`` levels that drawing visits, k drawn once for the batch.
 
-    The student goes there from noise (the trajectories', where those are known) as it draws, by one of `samplers.SAMPLERS`: ``euler`` follows its ODE, ``lcm``
+    The student goes there from noise as it draws, by one of `samplers.SAMPLERS`: ``euler`` follows its ODE, ``lcm``
     goes to x̂₀ and back with fresh noise. No gradient flows through the way.
     """
     stops = scene.grid.visited(steps)
     chance = scene.common if scene.common is not None else scene.rng
     k = int(chance.integers(len(stops)))
     levels = [scene.level(np.full(scene.count, stop)) for stop in stops[: k + 1]]
-    x = scene.noise if scene.states is None else scene.kept(np.zeros(scene.count, int))
+    x = scene.noise
     for level, end in itertools.pairwise(levels):
         prediction = scene.networks.predict(STUDENT, x, level, scene.student)
         x = follow(scene.process, sampler, x, prediction, level, end, scene)

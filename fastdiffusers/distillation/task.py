@@ -21,7 +21,6 @@ from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Net
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.process import flow_process
 from fastdiffusers.distillation.scene import Scene
-from fastdiffusers.distillation.simulation import simulate
 from fastdiffusers.distillation.starting import start_folder, start_from
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
@@ -189,8 +188,6 @@ class DistillTask(Task):
         examples, rng = batch
         self._index = index
         scene = self.scene(examples, rng, index)
-        if self.config.simulation and (scene.common or rng).random() < self.config.simulation:
-            scene = simulate(scene, self.config.drawn_steps, self.config.sampler)
         if self._opponents_turn(index):
             return self._opponents_step(scene)
         losses: list[paddle.Tensor] = []

@@ -16,8 +16,6 @@ CRITIC = {"terms": ("dmd",), "dmd_critic": True}
         ({"guidance_min": 5.0, "guidance_max": 2.0}, "guidance_min 5.0 is above guidance_max 2.0"),
         ({"solver_steps": 10, "phases": 4}, "solver_steps 10 is no multiple of phases 4"),
         ({"terms": ("kd",)}, "it needs trajectories=true"),
-        ({"simulation": 0.5}, "simulation=0.5 leads back to the teacher's trajectories"),
-        ({"simulation": 0.5, "trajectories": True, "sampler": "lcm"}, "trajectories=true sampler=euler"),
         ({"terms": ("kd",), "trajectories": True, "caption_drop": 0.1}, "caption_drop=0.1 hides what"),
         ({"target_ema": 0.9, "terms": ("reflow",)}, "target_ema=0.9 averages a student"),
         ({"trajectories": True, "data": "folder"}, "trajectories=true needs data=teacher, got data=folder"),

@@ -8,7 +8,6 @@ import pytest
 from gaussian import CRITIC, STUDENT, FakeNetworks, Gaussian, Linear, config, gradient, scene, uniform_grid
 
 from fastdiffusers.distillation.simulation import simulate
-from fastdiffusers.distillation.terms.consistency import Consistency
 from fastdiffusers.distillation.terms.dmd import DistributionMatching
 
 GRID = uniform_grid(12, 3)
@@ -44,22 +43,6 @@ def test_it_goes_from_noise_to_a_level_by_the_rule_of_drawing(sampler):
         np.testing.assert_allclose(found.sigma.numpy(), EDGES[k], rtol=1e-6)
         np.testing.assert_allclose(found.x.numpy(), roll_out(batch, k, sampler), atol=2e-5)
     assert ends == {0, 1, 2}
-
-
-def test_on_known_trajectories_it_begins_at_their_noise_and_is_to_come_back_to_them():
-    networks = FakeNetworks(student=Linear(STUDENT, 0.4, -0.2))
-    states = np.random.default_rng(3).standard_normal((4, 13, 5, 3)).astype(np.float32)
-    batch = scene(networks, GRID, np.zeros(4, int), states=states, common=np.random.default_rng(1))
-    found = simulate(batch, 3, "euler")
-    k = int(found.n[0]) // 4
-    assert k > 0
-    x = states[:, 0].astype(np.float64)
-    for now, end in itertools.pairwise(EDGES[: k + 1]):
-        x = x + (end - now) * (0.4 * x - 0.2)
-    np.testing.assert_allclose(found.x.numpy(), x, atol=2e-5)
-    value, _ = Consistency(config(skip=12), networks).loss(found)
-    target = (x - states[:, 4 * k + 4]) / (EDGES[k] - EDGES[k + 1])
-    assert float(value.item()) == pytest.approx(float(((0.4 * x - 0.2 - target) ** 2).mean()), rel=1e-4)
 
 
 def test_the_level_is_one_for_all_and_without_common_chance_from_the_scenes_own():
