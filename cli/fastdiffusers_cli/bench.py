@@ -29,6 +29,19 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[METHOD] [KEY=VALUE…]", help="With --training: what to train, as `distill` takes it."),
+    ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Instead: how fast a distillation trains on 1, 2, … devices.")
+    ] = False,
+    devices: Annotated[
+        str | None, typer.Option(metavar="N,N…", help="With --training: numbers of devices, as in 1,2,4.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="With --training: a YAML file, or a shipped recipe's name.")
+    ] = None,
     accel: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,6 +90,10 @@ def bench(
 
     fastdiff bench --accel teacache:threshold=0.25 --accel teacache:threshold=0.4 --accel none@14 --out bench.md
     """
+    options = dict(locals())
+    if training:
+        _training(options)
+        return
     from fastdiffusers.bench import Workload, compare, read_suite
     from fastdiffusers.bench.compare import check_extras
     from fastdiffusers.counting import counted
@@ -86,6 +103,9 @@ def bench(
     from fastdiffusers_cli.asking import choose_model
     from fastdiffusers_cli.settings import make_setting
 
+    if words or devices is not None or recipe is not None:
+        said = " ".join(words or []) or ("--devices" if recipe is None else "--recipe")
+        raise InputError(f"{said} says what to train; add --training")
     _check_out(out)
     _check_plot(plot)
     if resume and out is None:
@@ -152,6 +172,19 @@ def bench(
     failed = [f"{row['accel']}: {row['error']}" for row in data["rows"] if row["error"]]
     if failed:
         raise PluginError(f"{counted(len(failed), 'arm')} failed: {'; '.join(failed)}")
+
+
+def _training(options: dict[str, Any]) -> None:
+    """``--training``; options that belong to comparisons of accelerators are handed on to be refused by name."""
+    from fastdiffusers_cli.bench_training import bench_training
+
+    _check_out(options["out"])
+    own = ("words", "training", "devices", "recipe", "model", "out", "json")
+    defaults = {"dtype": DTYPES[0], "resume": False}
+    others = {n: v for n, v in options.items() if n not in own and v not in (None, []) and v != defaults.get(n)}
+    named = [[f"--{name}", options[name]] for name in ("model", "recipe") if options[name] is not None]
+    words = [*(options["words"] or []), *(word for pair in named for word in pair)]
+    bench_training(words, options["devices"], others, options["out"], options["json"])
 
 
 def _arms(

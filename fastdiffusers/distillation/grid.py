@@ -83,6 +83,15 @@ def flow_grid(scheduler: object, tokens: int, steps: int, phases: int) -> PhaseG
     return PhaseGrid(levels, phases)
 
 
+def ddim_grid(steps: int, phases: int = 1, timesteps: int = 1000) -> PhaseGrid:
+    """The grid of a VP model: the timesteps that ``steps`` steps of DDIM visit, evenly from T − 1 down, and 0 at the
+    end (Luo et al. 2023, "Latent Consistency Models", section 4.3; 50 steps there, so 999, 979, … 19, 0)."""
+    if not 1 <= steps <= timesteps:
+        raise InputError(f"solver_steps {steps} is not valid for {timesteps} timesteps; valid are 1 to {timesteps}")
+    hop = timesteps // steps
+    return PhaseGrid(np.append(np.arange(steps, 0, -1) * hop - 1, 0).astype(np.float32), phases)
+
+
 def scheduler_levels(scheduler: object, tokens: int, steps: int) -> np.ndarray:
     """What ``scheduler`` visits in ``steps`` steps: float32 ``[steps + 1]``, 0 at the end."""
     from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler

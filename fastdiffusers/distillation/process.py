@@ -45,6 +45,10 @@ class Process(ABC):
         """Φ(x, a → b): the deterministic step to ``end`` along the prediction (Euler for flows, DDIM for VP)."""
         return self.add_noise(self.clean_from(x, prediction, level), self.noise_from(x, prediction, level), end)
 
+    def jump(self, x: Tensor, prediction: Tensor, level: Tensor, end: Tensor) -> Tensor:
+        """f(x, a): where a student's jump from ``level`` to ``end`` lands; the identity at ``end`` itself."""
+        return self.step(x, prediction, level, end)
+
     def renoise(self, x: Tensor, level: Tensor, higher: Tensor, noise: Tensor) -> Tensor:
         """``x`` at ``level`` taken to ``higher`` by fresh noise, so that its distribution there is exactly right.
 
@@ -143,6 +147,27 @@ class VariancePreserving(Process):
     def prediction_between(self, x: Tensor, level: Tensor, y: Tensor, end: Tensor) -> Tensor:
         share = self.alpha(end) / self.alpha(level)
         return (y - wide(share, x) * x) / wide(self.beta(end) - share * self.beta(level), x)
+
+
+class LatentConsistency(VariancePreserving):
+    """A student whose one jump leads to the clean latent, held to the identity at timestep 0 by its parametrisation:
+    f(x, t) = c_skip(t)·x + c_out(t)·x̂₀ with c_skip = s²/(τ² + s²), c_out = τ/√(τ² + s²), τ = 10·t, s = ½.
+
+    Song et al. 2023, "Consistency Models", appendix C; Luo et al. 2023, "Latent Consistency Models", section 4.
+    """
+
+    SCALE, DATA = 10.0, 0.5
+
+    def skip(self, level: Tensor) -> Tensor:
+        """c_skip, ``[B]``."""
+        return self.DATA**2 / ((self.SCALE * level) ** 2 + self.DATA**2)
+
+    def out(self, level: Tensor) -> Tensor:
+        """c_out, ``[B]``."""
+        return self.SCALE * level / ((self.SCALE * level) ** 2 + self.DATA**2).sqrt()
+
+    def jump(self, x: Tensor, prediction: Tensor, level: Tensor, end: Tensor) -> Tensor:
+        return wide(self.skip(level), x) * x + wide(self.out(level), x) * self.clean_from(x, prediction, level)
 
 
 def scaled_linear(count: int = 1000, first: float = 0.00085, last: float = 0.012) -> np.ndarray:

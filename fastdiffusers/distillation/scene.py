@@ -99,7 +99,7 @@ class Scene:
     @cached_property
     def landing(self) -> paddle.Tensor:
         """f(x_n): where the student's jump to the end of the phase lands, with gradient."""
-        return self.process.step(self.x, self.prediction, self.sigma, self.end)
+        return self.process.jump(self.x, self.prediction, self.sigma, self.end)
 
     def by_student(self, x: paddle.Tensor, level: paddle.Tensor) -> paddle.Tensor:
         """The student's prediction at any place."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from fastdiffusers.bench.memory import peak_memory
 from fastdiffusers.errors import InputError, NumericalError
 from fastdiffusers.files import atomic_write
 from fastdiffusers.training import checkpoint
@@ -54,6 +55,7 @@ class Trainer:
         self.skipped = 0
         self.seconds = 0.0
         self.best = Best(folder / "best.safetensors", self.config.best_by) if self.config.best_by else None
+        self._memory = peak_memory(paddle.get_device().startswith("gpu"))
         self._stop = False
         self.ended = ""
         self._saved: int | None = None
@@ -244,6 +246,8 @@ class Trainer:
 
     def _export(self, log: TrainingLog) -> dict[str, Any]:
         figures: dict[str, Any] = {}
+        peak = self._memory.peak_mb()
+        peaks = self.gang.share([math.nan if peak is None else peak])[:, 0]
         with self.state.averaged_weights():
             if self.leader:
                 best = {}
@@ -259,6 +263,7 @@ class Trainer:
                     "skipped_steps": self.skipped,
                     **({"ended": self.ended} if self.ended else {}),
                     "workers": self.gang.size,
+                    "peak_memory_mb": [None if math.isnan(value) else round(float(value), 1) for value in peaks],
                     "recipe": config_to_dict(self.config),
                 }
                 with atomic_write(self.folder / "result.json") as path:

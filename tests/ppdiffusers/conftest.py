@@ -5,7 +5,14 @@ from ppdiffusers_checkpoint import write
 
 from fastdiffusers_ppdiffusers.runtime import is_installed
 
-NEEDS_EXTRA = ("test_pipelines.py", "test_caches.py", "test_held_sd.py", "test_layouts.py", "test_commands.py")
+NEEDS_EXTRA = (
+    "test_pipelines.py",
+    "test_caches.py",
+    "test_held_sd.py",
+    "test_layouts.py",
+    "test_commands.py",
+    "test_lcm_step.py",
+)
 
 
 def pytest_collection_modifyitems(items):

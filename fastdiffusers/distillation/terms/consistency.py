@@ -46,9 +46,9 @@ def phase_target(scene: Scene, skip: int = 1) -> paddle.Tensor:
         return nearer
     role = TARGET if TARGET in networks.parameters else STUDENT
     level = scene.level(reached)
-    jump = networks.predict(role, nearer, level, scene.student)
+    predicted = networks.predict(role, nearer, level, scene.student)
     # at the phase's end the jump is the identity, whatever is predicted there
-    return process.step(nearer, jump, level, scene.end)
+    return process.jump(nearer, predicted, level, scene.end)
 
 
 @paddle.no_grad()
