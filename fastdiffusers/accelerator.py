@@ -76,13 +76,14 @@ class Prediction:
     """What a plan expects: whether the accelerator will do anything, why, and how much (``skips about 14 of 28``).
 
     ``setting`` is what the accelerators outside this one will see (a distilled adapter changes ``steps``); None means
-    unchanged.
+    unchanged. ``fidelity`` is that of these options where it is not the specification's.
     """
 
     engages: bool
     reason: str
     effect: str = ""
     setting: Setting | None = None
+    fidelity: Fidelity | None = None
 
 
 @dataclass(frozen=True)

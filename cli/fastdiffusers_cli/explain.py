@@ -135,7 +135,7 @@ def print_plan(plan: Plan, info: ModelInfo, setting: Setting) -> None:
 def _print_item(item: PlanItem) -> None:
     print_pairs(
         [
-            ("accelerator", f"{item.spec.name} ({item.spec.kind.value}, {item.spec.fidelity.value})"),
+            ("accelerator", f"{item.spec.name} ({item.spec.kind.value}, {item.fidelity.value})"),
             ("options", options_in_words(item.options)),
             *(("", note) for note in item.notes),
             ("claims", item.spec.claims),

@@ -1,0 +1,65 @@
+"""Which engine a compiler will use, why, and what cannot be had. No Paddle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from fastdiffusers.accelerator import Fidelity, Prediction, Setting
+from fastdiffusers.compilation.loop import AUTO
+from fastdiffusers.errors import PlanError
+from fastdiffusers.models.info import ModelInfo
+from fastdiffusers_compile.build_info import INSTALL, PaddleBuild, paddle_build
+from fastdiffusers_compile.options import BFLOAT16, CINN, INFERENCE, STATIC, CompileConfig
+
+WORDS = {
+    CINN: "CINN",
+    INFERENCE: "Paddle Inference",
+    STATIC: "Paddle's static graph",
+}
+
+
+def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
+    """(engine, why that one) for what was asked, this build of Paddle, and whether it computes on a GPU."""
+    if asked != AUTO:
+        return asked, "engine as asked"
+    if build is not None and build.cinn and gpu:
+        return CINN, "chosen because this Paddle has CINN and computes on a GPU"
+    what = "no Paddle is installed" if build is None else f"this is {build}"
+    if gpu:
+        return STATIC, f"chosen because CINN cannot run: {what}"
+    return (
+        INFERENCE,
+        f"chosen because CINN cannot run on a CPU ({what}) and this is the fastest of Paddle's engines on one",
+    )
+
+
+def refuse(name: str, engine: str, config: CompileConfig, build: PaddleBuild | None) -> None:
+    """`PlanError` for what this engine cannot do."""
+    dtype = getattr(config, "dtype", AUTO)
+    if engine == CINN and build is not None and not (build.cinn and build.cuda):
+        raise PlanError(f"engine=cinn needs a Paddle with CINN and a GPU, this is {build}: {INSTALL}")
+    if engine == STATIC and dtype == BFLOAT16 and not (build is not None and build.cuda):
+        raise PlanError(
+            "dtype=bfloat16: Paddle has no bfloat16 kernels for a static graph on a CPU; use engine=inference"
+        )
+    if engine == INFERENCE and dtype == BFLOAT16 and config.dynamic:
+        raise PlanError("dtype=bfloat16 with dynamic=true fails in oneDNN; leave one of them out")
+    if engine == INFERENCE and dtype == BFLOAT16 and getattr(config, "onednn", AUTO) == "off":
+        raise PlanError("dtype=bfloat16 is oneDNN's on a CPU; leave onednn=off out")
+
+
+def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, Setting], Prediction]:
+    """What a plan says of a compiler; ``fixed`` is its engine where it has but one."""
+
+    def predict(config: Any, info: ModelInfo, setting: Setting) -> Prediction:
+        build = paddle_build()
+        # a build for GPUs may still run on a CPU; only the attach can tell
+        engine, why = choose(fixed or config.engine, build, build is not None and build.cuda)
+        refuse(name, engine, config, build)
+        reduced = getattr(config, "dtype", AUTO) == BFLOAT16
+        prediction = Prediction(True, why, f"{WORDS[engine]} runs the blocks{' in bfloat16' if reduced else ''}")
+        return dataclasses.replace(prediction, fidelity=Fidelity.LOSSY) if reduced else prediction
+
+    return predict
