@@ -30,16 +30,20 @@ def lowered(layer: nn.Layer, use: bool = True) -> Iterator[None]:
             if isinstance(part, RMSNorm):
                 undo.callback(patch(part, "forward", functools.partial(_rms_norm, part)))
             elif isinstance(part, Attention):
-                undo.callback(patch(part, "turn", rotated))
+                undo.callback(patch(part, "turn", functools.partial(rotated, _dim(part))))
         yield
 
 
-def rotated(x: Any, rope: Rope) -> Any:
-    """As `apply_rope`; neighbours (a, b) become (−b, a) by a matrix product instead of strided reads. Same bits."""
+def rotated(dim: int, x: Any, rope: Rope) -> Any:
+    """As `apply_rope` for heads of ``dim`` channels; neighbours (a, b) become (−b, a) by a matrix product instead of strided reads. Same bits."""
     cos, sin = rope
     wide = x if x.dtype == cos.dtype else x.astype(cos.dtype)
-    out = wide * cos + paddle.matmul(wide, paddle.to_tensor(_quarter_turn(int(x.shape[-1])))) * sin
+    out = wide * cos + paddle.matmul(wide, paddle.to_tensor(_quarter_turn(dim))) * sin
     return out if x.dtype == cos.dtype else out.astype(x.dtype)
+
+
+def _dim(attention: Attention) -> int:
+    return int(attention.norm_q.weight.shape[0])
 
 
 @functools.cache
@@ -51,4 +55,4 @@ def _quarter_turn(dim: int) -> np.ndarray:
 
 
 def _rms_norm(norm: RMSNorm, x: Any) -> Any:
-    return fused_rms_norm(x, norm.weight, None, norm.eps, begin_norm_axis=len(x.shape) - 1)[0]
+    return fused_rms_norm(x, norm.weight, None, norm.eps, begin_norm_axis=x.ndim - 1)[0]
