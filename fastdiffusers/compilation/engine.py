@@ -31,7 +31,8 @@ class Engine(ABC):
     Attributes:
         name: short, for keys and records.
         label: in words, with precision.
-        filed: it reads a program from files, which can be kept from one start to the next.
+        filed: it reads a program from files, which can be kept from one start to the next, and with it a copy of the
+            weights; otherwise it runs over the model's own.
         lowered: its programs use Paddle's fused forward-only kernels (see `lowering`).
         tolerance: greatest deviation from the eager blocks, as a share of their largest value, that is let pass.
         flags: Paddle flags that have to be set while it is attached.

@@ -35,7 +35,10 @@ def lowered(layer: nn.Layer, use: bool = True) -> Iterator[None]:
 
 
 def rotated(dim: int, x: Any, rope: Rope) -> Any:
-    """As `apply_rope` for heads of ``dim`` channels; neighbours (a, b) become (−b, a) by a matrix product instead of strided reads. Same bits."""
+    """As `apply_rope`, for heads of ``dim`` channels: the same bits.
+
+    Neighbours (a, b) become (−b, a) by a product with a matrix of zeros and ones instead of strided reads.
+    """
     cos, sin = rope
     wide = x if x.dtype == cos.dtype else x.astype(cos.dtype)
     out = wide * cos + paddle.matmul(wide, paddle.to_tensor(_quarter_turn(dim))) * sin

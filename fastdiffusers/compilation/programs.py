@@ -82,7 +82,7 @@ class Programs:
         """A generation begins: counts start anew; where weights have changed, so does everything made of them."""
         self.log.runs = self.log.eager = 0
         layers = paddle.nn.LayerList([block for _, block in self.stack.blocks(self.model)])
-        now = weights.glance(layers)
+        now = weights.glance(layers, self.engine.filed)
         if self._glance not in (None, now):
             self._programs.clear()
             self.log.spans.clear()
