@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -89,6 +90,6 @@ class Compiler(Accelerator):
 
 
 def _hidden(model: Any) -> int:
-    """Channels of a token: rows of the widest weight would do as well, but every family has this."""
-    config = model.config
-    return int(config.num_attention_heads) * int(config.attention_head_dim)
+    """Channels of a token, or 0 where the configuration does not say it in FLUX's words."""
+    factors = [getattr(model.config, name, None) for name in ("num_attention_heads", "attention_head_dim")]
+    return math.prod(factors) if all(isinstance(factor, int) for factor in factors) else 0

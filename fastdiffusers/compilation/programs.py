@@ -18,6 +18,9 @@ from fastdiffusers.compilation.segment import Arguments, Segment, code_digest, s
 from fastdiffusers.compilation.store import Store, workshop
 from fastdiffusers.errors import CompileError, UserError
 
+# programs of a stretch that are held at once; each holds a copy of the weights, and is soon read again from disk
+MOST_SHAPES = 4
+
 
 @dataclass
 class Log:
@@ -99,20 +102,28 @@ class Programs:
         if paddle.is_grad_enabled() and any(not tensor.stop_gradient for tensor in arguments.tensors):
             raise CompileError("compiled blocks have no gradient; detach the compiler before training")
         span, forms = (walk.at, stop), (walk.form, walk.form_at(stop))
-        text_tokens = int(walk.text.shape[1])
+        text_tokens = 0 if walk.text is None else int(walk.text.shape[1])
         shapes = tuple((tuple(t.shape), str(t.dtype)) for t in arguments.tensors)
         sort = tuple((len(shape), dtype) for shape, dtype in shapes) if self.dynamic else shapes
         key = (span, forms, text_tokens, arguments.plan, sort)
-        if key not in self._programs:
+        program = self._programs.pop(key, None)
+        if program is None:
+            self._make_room(span)
             segment = Segment(self.stack, self.model, span, forms, text_tokens, arguments)
-            self._programs[key] = self._guarded(segment, arguments, sort)
-        program = self._programs[key]
+            program = self._guarded(segment, arguments, sort)
+        self._programs[key] = program  # at the end: used last
         found = self._run(program, arguments.tensors, shapes)
         if found is None:
             self.log.eager += 1
             return tuple(program.segment(arguments.tensors))
         self.log.runs += 1
         return tuple(found)
+
+    def _make_room(self, span: tuple[int, int]) -> None:
+        """Let go of the program of a stretch that was used longest ago, where it has one for each of many shapes."""
+        same = [key for key in self._programs if key[0] == span]
+        if len(same) >= MOST_SHAPES:
+            del self._programs[same[0]]
 
     def _guarded(self, segment: Segment, arguments: Arguments, sort: Any) -> _Program:
         """The program of a segment; one with nothing built where that failed and eager blocks may stand in."""
@@ -131,27 +142,41 @@ class Programs:
         self.log.note(f"FELL BACK to the eager blocks: {reason}")
 
     def _made(self, segment: Segment, arguments: Arguments, sort: Any) -> Built:
+        """From disk where it is kept, else anew."""
         started = time.perf_counter()
         log = self.log
-        if not self.engine.filed:
-            built = self.engine.build(segment, None)
-            log.made, log.made_s = log.made + 1, log.made_s + time.perf_counter() - started
+        key = self._key(segment, sort) if self.engine.filed else {}
+        built = self._found(segment, key)
+        if built is not None:
+            log.loaded, log.loaded_s = log.loaded + 1, log.loaded_s + time.perf_counter() - started
         else:
-            key = self._key(segment, sort)
-            folder, trouble = self.store.find(key)
-            log.note(trouble)
-            if folder is not None:
-                built = self.engine.build(segment, folder)
-                log.loaded, log.loaded_s = log.loaded + 1, log.loaded_s + time.perf_counter() - started
-            else:
-                with workshop() as place:
-                    segment.save(place / "made", specs_of(arguments, self.dynamic), self.engine.lowered)
-                    folder, trouble = self.store.keep(key, place / "made")
-                    log.note(trouble)
-                    built = self.engine.build(segment, folder)
-                log.made, log.made_s = log.made + 1, log.made_s + time.perf_counter() - started
+            built = self._compiled(segment, arguments, key)
+            log.made, log.made_s = log.made + 1, log.made_s + time.perf_counter() - started
         log.spans.add(segment.span)
         return built
+
+    def _found(self, segment: Segment, key: dict[str, Any]) -> Built | None:
+        if not self.engine.filed:
+            return None
+        folder, trouble = self.store.find(key)
+        self.log.note(trouble)
+        if folder is None:
+            return None
+        try:
+            return self.engine.build(segment, folder)
+        except (OSError, RuntimeError, ValueError) as error:
+            self.store.drop(key)
+            self.log.note(f"a kept program could not be read and is made anew ({one_line(error)[:120]})")
+            return None
+
+    def _compiled(self, segment: Segment, arguments: Arguments, key: dict[str, Any]) -> Built:
+        if not self.engine.filed:
+            return self.engine.build(segment, None)
+        with workshop() as place:
+            segment.save(place / "made", specs_of(arguments, self.dynamic), self.engine.lowered)
+            folder, trouble = self.store.keep(key, place / "made")
+            self.log.note(trouble)
+            return self.engine.build(segment, folder)
 
     def _key(self, segment: Segment, sort: Any) -> dict[str, Any]:
         return {

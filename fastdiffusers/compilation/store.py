@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,13 @@ class Store:
             for name, (size, digest) in manifest["files"].items():
                 if (place / name).stat().st_size != size or sha256_file(place / name) != digest:
                     raise ValueError(f"{name} is not as it was written")
-            os.utime(place / MANIFEST)
         except PermissionError as error:
-            if not (place / MANIFEST).is_file() or not os.access(place / MANIFEST, os.R_OK):
-                return None, f"a kept program cannot be read ({error.strerror})"
+            return None, f"a kept program cannot be read ({error.strerror})"
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.drop(key)
             return None, f"a kept program was damaged and is made anew ({' '.join(str(error).split())[:120]})"
+        with suppress(OSError):  # somebody else's folder can be read all the same
+            os.utime(place / MANIFEST)
         return place, ""
 
     def keep(self, key: Mapping[str, Any], made: Path) -> tuple[Path, str]:

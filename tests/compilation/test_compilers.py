@@ -1,13 +1,15 @@
 """The compilers themselves: the same numbers, programs from disk, adapters and caches around them."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastdiffusers.compilation.store import Store
+from fastdiffusers.compilation.store import MANIFEST, Store
 from fastdiffusers.errors import CompileError
+from fastdiffusers.files import sha256_file
 from fastdiffusers.session import accelerate
 from fastdiffusers.testing import check_accelerator
 
@@ -64,6 +66,22 @@ def test_a_damaged_program_is_made_anew(pipe, draw):
         draw()
         (record,) = session.report()
     assert record.engaged and record.stats["compiled"] == 1 and "damaged" in record.effect
+
+
+def test_a_program_that_paddle_cannot_read_is_made_anew(pipe, draw):
+    Store().clear()
+    with accelerate(pipe, "inference", steps=10):
+        draw()
+    (entry,) = Store().entries()
+    for name in ("program.json", "program.pdiparams"):
+        (entry.folder / name).write_bytes(b"{}")
+    manifest = json.loads((entry.folder / MANIFEST).read_text())
+    manifest["files"] = {name: [2, sha256_file(entry.folder / name)] for name in manifest["files"]}
+    (entry.folder / MANIFEST).write_text(json.dumps(manifest))
+    with accelerate(pipe, "inference", steps=10) as session:
+        draw()
+        (record,) = session.report()
+    assert record.engaged and record.stats["compiled"] == 1 and "could not be read" in record.effect
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_no_failure(pipe, draw, monkeypatch, tmp_path):

@@ -143,6 +143,18 @@ def test_sizes_and_batches_have_programs_of_their_own_and_keep_them(attach, draw
     assert record.stats["compiled"] == 3
 
 
+def test_programs_of_many_sizes_make_room_for_each_other(attach, draw, monkeypatch):
+    from fastdiffusers.compilation import programs
+
+    monkeypatch.setattr(programs, "MOST_SHAPES", 2)
+    with attach("stub") as session:
+        for height in (32, 64, 32, 96, 32, 64):  # 64 has made room for 96, since 32 was used after it
+            draw(height=height)
+        (record,) = session.report()
+        assert len(session.accelerator("stub")._programs._programs) == 2
+    assert record.stats["compiled"] == 4
+
+
 def test_changed_weights_drop_what_was_compiled(attach, draw, pipe):
     layer = pipe.transformer.single_transformer_blocks[1].proj_out
     own, saved = layer.weight, layer.weight.numpy()
