@@ -24,11 +24,17 @@ def load(name_or_path: str | Path = "flux-emoji", dtype: str = "float32") -> Any
     changed weights, too little memory.
     """
     from fastdiffusers.environment import prepare
+    from fastdiffusers.errors import WeightsError
     from fastdiffusers.models.info import describe
     from fastdiffusers.plugins import registry
     from fastdiffusers.zoo import EMBEDDED, check_frozen
 
     info = describe(name_or_path)
+    if info.outline:
+        raise WeightsError(
+            f"{info.name} is known here by its configuration alone, which `fastdiff explain` needs; to draw with it "
+            "give the folder of its weights (diffusers layout)"
+        )
     if str(name_or_path) in EMBEDDED:
         check_frozen(info.name, info.sha256)
     prepare()

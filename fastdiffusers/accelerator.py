@@ -72,17 +72,28 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Factor:
+    """How many times fewer seconds the evaluations of a run take, and where that figure is from, in words."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a plan expects: whether the accelerator will do anything, why, and how much (``skips about 14 of 28``).
 
     ``setting`` is what the accelerators outside this one will see (a distilled adapter changes ``steps``); None means
-    unchanged.
+    unchanged. ``fidelity`` is that of these options where it is not the specification's. ``factor`` is what it buys,
+    where a schedule, a measurement or a publication says so.
     """
 
     engages: bool
     reason: str
     effect: str = ""
     setting: Setting | None = None
+    fidelity: Fidelity | None = None
+    factor: Factor | None = None
 
 
 @dataclass(frozen=True)

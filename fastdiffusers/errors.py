@@ -29,6 +29,10 @@ class MissingDependency(UserError):
     """A package or program that is not installed; the message holds the command that installs it."""
 
 
+class CompileError(UserError):
+    """A compiler or engine that is not there, cannot take these blocks, or computes something else than they do."""
+
+
 class NumericalError(UserError):
     """NaN or infinity where numbers are needed; the message says at which step."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastdiffusers.accelerator import AcceleratorSpec, Prediction, Setting, one_line
+from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Prediction, Setting, one_line
 from fastdiffusers.errors import PlanError, UserError
 from fastdiffusers.options import build_config, did_you_mean, plain_options
 from fastdiffusers.ordering import order
@@ -50,13 +50,18 @@ class PlanItem:
         """Every option with its value, as JSON can hold it."""
         return plain_options(self.config)
 
+    @property
+    def fidelity(self) -> Fidelity:
+        """What it may do to the picture with these options."""
+        return self.prediction.fidelity or self.spec.fidelity
+
     def to_dict(self) -> dict[str, Any]:
         """The item for JSON and YAML; ``name`` and ``options`` are what is read back."""
         return {
             "name": self.spec.name,
             "options": self.options,
             "kind": self.spec.kind.value,
-            "fidelity": self.spec.fidelity.value,
+            "fidelity": self.fidelity.value,
             "claims": sorted(self.spec.claims),
             "source": self.source,
             "engages": self.prediction.engages,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 BUILTIN = (
     ("flux", "fastdiffusers.pipelines.family"),
     ("caching", "fastdiffusers_caching"),
+    ("compile", "fastdiffusers_compile"),
     ("consistency", "fastdiffusers_consistency"),
     ("flux-lightning", "fastdiffusers_flux_lightning"),
     ("dmd2", "fastdiffusers_dmd2"),

@@ -81,7 +81,7 @@ def _record(
         reason=reason,
         effect=effect,
         stats=dict(stats),
-        fidelity=item.spec.fidelity.value,
+        fidelity=item.fidelity.value,
         measured=measured,
         notes=item.notes,
     )

@@ -33,6 +33,7 @@ COMMANDS = {
         Command("explain", "explain", "Say what a combination of accelerators would do, without running it."),
         Command("accel", "accel", "List accelerators, or show one with its options."),
         Command("models", "models", "List the embedded models, or describe a model folder."),
+        Command("cache", "cache", "List what compilers keep on disk, or throw it away."),
         Command("plugins", "plugins", "List the plugins that were found, and why any is broken."),
         Command("data", "data", "Build the data that the embedded models are trained on."),
         Command("eval", "eval", "Measure few-step students against their teacher; human rankings."),

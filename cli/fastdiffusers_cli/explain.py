@@ -29,7 +29,11 @@ def explain(
         typer.Option(help="Accelerators, such as teacache:threshold=0.4; a comma composes.  [default: each alone]"),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="An embedded model, or a folder in diffusers' layout.  [default: flux-emoji]")
+        str | None,
+        typer.Option(
+            help="An embedded model, a folder in diffusers' layout, or flux.1-dev or flux.1-schnell without weights.  "
+            "[default: flux-emoji]"
+        ),
     ] = None,
     plan: Annotated[Path | None, typer.Option(help="A YAML file from --save-plan, instead of --accel.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.  [default: the model's]")] = None,
@@ -37,13 +41,17 @@ def explain(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.  [default: the model's]")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Pictures at once.  [default: 1]")] = None,
     dtype: Annotated[str, typer.Option(help="What would be computed in; a profile is for one.")] = DTYPES[0],
+    tflops: Annotated[
+        float | None, typer.Option(help="What the machine reaches, 10^12 operations a second: predicts the latency.")
+    ] = None,
     save_plan: Annotated[Path | None, typer.Option(help="Write the plan to a YAML file for `infer --plan`.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Say what a combination of accelerators would do, without running it.
 
     Which would engage, in which order and why, what they claim, what to expect of each, and what is refused and why.
-    Loads neither the model nor Paddle. The exit code is 2 when something is refused.
+    What it costs in weights, arithmetic and memory comes from the model's configuration. Loads neither the model nor
+    Paddle. The exit code is 2 when something is refused.
     """
     from fastdiffusers.errors import InputError, one_of
     from fastdiffusers.models.info import describe
@@ -51,6 +59,7 @@ def explain(
     from fastdiffusers.plan_file import load_plan_data, write_plan
     from fastdiffusers.plugins import registry
     from fastdiffusers_cli.asking import choose_model, one_accel, planned_model
+    from fastdiffusers_cli.explain_costs import costs, print_costs
     from fastdiffusers_cli.places import check_files
     from fastdiffusers_cli.settings import make_setting
 
@@ -59,6 +68,8 @@ def explain(
         raise InputError("--plan and --accel both name accelerators; use one of them")
     if dtype not in DTYPES:
         raise InputError(one_of("dtype", dtype, DTYPES))
+    if tflops is not None and not 0 < tflops < float("inf"):
+        raise InputError(f"--tflops {tflops:g} is not valid; it must be a number above 0")
     file = load_plan_data(plan) if plan is not None else None
     if save_plan is not None:
         if file is None and words is None:
@@ -74,10 +85,14 @@ def explain(
         decided = Plan.from_dict(file, registry(), info, setting, dtype)
     else:
         decided = make_plan(parse(words), registry(), info, setting, dtype)
+    found = costs(decided, info, setting, dtype, tflops)
     if json:
-        print_json(as_dict(decided, info, setting))
+        print_json(as_dict(decided, info, setting) | ({} if found is None else {"costs": found}))
     else:
         print_plan(decided, info, setting)
+        if found is not None:
+            print()
+            print_costs(found)
     for refusal in decided.refusals:
         say_error(str(refusal))
     if decided.refusals:
@@ -135,7 +150,7 @@ def print_plan(plan: Plan, info: ModelInfo, setting: Setting) -> None:
 def _print_item(item: PlanItem) -> None:
     print_pairs(
         [
-            ("accelerator", f"{item.spec.name} ({item.spec.kind.value}, {item.spec.fidelity.value})"),
+            ("accelerator", f"{item.spec.name} ({item.spec.kind.value}, {item.fidelity.value})"),
             ("options", options_in_words(item.options)),
             *(("", note) for note in item.notes),
             ("claims", item.spec.claims),

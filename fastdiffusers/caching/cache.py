@@ -12,7 +12,7 @@ from fastdiffusers.caching.design import Design
 from fastdiffusers.caching.loop import CacheLoop, Log
 from fastdiffusers.caching.modules import ModuleLoop
 from fastdiffusers.caching.scopes import Modules, Stack
-from fastdiffusers.caching.stack import stack_of
+from fastdiffusers.caching.stack import runner_of, stack_of
 from fastdiffusers.context import COND
 from fastdiffusers.errors import PluginError
 from fastdiffusers.models.info import ModelInfo
@@ -51,12 +51,12 @@ class Cache(Accelerator):
                 design = design.replaying(self._replayed[number].split(STEP_MARK))
             self._fingerprint += design.fingerprint
             inner = model.block_loop
-            if not (isinstance(design.scope, Stack) or isinstance(inner, CacheLoop)):
+            if not (isinstance(design.scope, Stack) or isinstance(inner, CacheLoop) or runner_of(inner)):
                 stack.check_plain(inner, f"a cache of {type(design.scope).__name__.lower()}")
             kind = CacheLoop
             if isinstance(design.scope, Modules):
                 kind = ModuleLoop
-                _check_uncompiled([block for _, block in stack.blocks(model)])
+                _check_uncompiled(inner, [block for _, block in stack.blocks(model)])
             loop = kind(inner, stack, recorder, design, self._log)
             if isinstance(loop, ModuleLoop):
                 loop.patch(recorder, model)
@@ -115,6 +115,6 @@ def _decisions(log: Log) -> list[str]:
     return [STEP_MARK.join(marks.get((COND, step), "") for step in range(steps)) for marks in log.decisions]
 
 
-def _check_uncompiled(blocks: Sequence[Any]) -> None:
-    if any("forward" in vars(block) for block in blocks):
+def _check_uncompiled(inner: Any, blocks: Sequence[Any]) -> None:
+    if runner_of(inner) is not None or any("forward" in vars(block) for block in blocks):
         raise PluginError("a cache of modules decides within the blocks, but these are compiled; cache blocks or steps")

@@ -9,7 +9,7 @@ from typing import Any
 from fastdiffusers.caching.design import Branch, Design, Unit
 from fastdiffusers.caching.estimators import RESIDUAL
 from fastdiffusers.caching.indicators import Moment
-from fastdiffusers.caching.stack import BlockStack, Form, Streams, Walk
+from fastdiffusers.caching.stack import BlockStack, Form, Streams, Walk, runner_of
 from fastdiffusers.recorder import Recorder
 
 Loop = Callable[..., Any]
@@ -75,6 +75,7 @@ class CacheLoop:
 
     def __init__(self, inner: Loop, stack: BlockStack, recorder: Recorder, design: Design, log: Log) -> None:
         self.inner = inner
+        self.runner = runner_of(inner)
         self.stack = stack
         self.context = recorder.context
         self.design = design
@@ -86,7 +87,7 @@ class CacheLoop:
         """As the plain loop: from the embedded image and text tokens to the image tokens after the last block."""
         if not self.context.active:
             return self.inner(model, image, text, *conditions)
-        walk = Walk(self.stack, model, image, text, conditions)
+        walk = Walk(self.stack, model, image, text, conditions, self.runner)
         branch = self._branch(walk)
         computed = True
         for index, unit in enumerate(branch.units):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Kind, Predict, Prediction, Reference, Setting
+from fastdiffusers.accelerator import AcceleratorSpec, Factor, Fidelity, Kind, Predict, Prediction, Reference, Setting
 from fastdiffusers.caching.cache import Cache
-from fastdiffusers.caching.design import simulate
+from fastdiffusers.caching.design import Design, simulate
+from fastdiffusers.caching.scopes import Stack
 from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import ModelInfo
@@ -64,10 +65,19 @@ def predict_cache(name: str, kind: type[Cache]) -> Predict:
             return Prediction(False, "threshold 0 computes every step", f"skips 0 of {steps}")
         if len(designs) == 1 and designs[0].indicator().blind:
             skipped = simulate(designs[0], sigmas_of(info, setting)).count(False)
-            return Prediction(skipped > 0, "decided by the schedule alone", f"skips {skipped} of {steps}")
+            factor = _whole_stack_factor(designs[0], steps, skipped)
+            reason = "decided by the schedule alone"
+            return Prediction(skipped > 0, reason, f"skips {skipped} of {steps}", factor=factor)
         return Prediction(True, "how much is skipped depends on the picture")
 
     return predict
+
+
+def _whole_stack_factor(design: Design, steps: int, skipped: int) -> Factor | None:
+    """What it buys where whole steps are skipped, at best: a skipped step is taken to cost nothing."""
+    if not isinstance(design.scope, Stack) or not skipped:
+        return None
+    return Factor(steps / (steps - skipped), f"at best: {steps} steps over the {steps - skipped} that are computed")
 
 
 def effective_steps(setting: Setting) -> int:

@@ -6,6 +6,7 @@ image alone. A stack says for each list of blocks which form it takes, how a blo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -105,29 +106,66 @@ class BlockStack:
         return (streams[0],) if old is Form.APART else (self.image_of(streams[0], text_tokens),)
 
 
+class SpanLoop(ABC):
+    """A block loop that can also run a stretch of the blocks, so that caches decide between stretches.
+
+    What compiles the blocks and wants caches to reach it puts one of these in place of the plain loop.
+    """
+
+    @abstractmethod
+    def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
+        """All blocks, as the plain loop."""
+
+    @abstractmethod
+    def span(self, walk: Walk, stop: int) -> Streams:
+        """The tokens of ``walk`` after the blocks from ``walk.at`` to before ``stop``, as ``walk.form_at(stop)``."""
+
+
+def runner_of(loop: Any) -> SpanLoop | None:
+    """What runs stretches of blocks within ``loop``, if anything does: itself, or what a cache lies around."""
+    return loop if isinstance(loop, SpanLoop) else getattr(loop, "runner", None)
+
+
 class Walk:
     """Tokens on their way through the blocks of one evaluation.
+
+    ``runner`` runs the stretches; without one, block after block is called.
 
     Attributes:
         at: index of the block that comes next.
         form, streams: where the tokens are.
         entry: the image tokens before the first block.
+        text: the text tokens before the first block.
         ran: number of blocks that were run.
     """
 
-    def __init__(self, stack: BlockStack, model: Any, image: Any, text: Any, conditions: Conditions) -> None:
+    def __init__(
+        self,
+        stack: BlockStack,
+        model: Any,
+        image: Any,
+        text: Any,
+        conditions: Conditions,
+        runner: SpanLoop | None = None,
+    ) -> None:
         self.stack = stack
+        self.runner = runner
         self.blocks = stack.blocks(model)
         self.entry = image
         self.conditions = conditions
         self.at = self.ran = 0
         self.form = Form.APART
         self.streams: Streams = (image, text)
-        self._text = text
+        self.text = text
         self._probe: tuple[int, Any] | None = None
 
     def run(self, stop: int) -> None:
         """Run the blocks up to, not including, ``stop``."""
+        if self.runner is not None and stop > self.at:
+            start, streams = self.at, self.runner.span(self, stop)
+            self.ran += stop - start
+            self.jump(stop, streams)
+            return
         for group, block in self.blocks[self.at : stop]:
             self.streams = group.run(block, self.take(group.form), self.conditions)
             self.ran += 1
@@ -152,7 +190,7 @@ class Walk:
     def seen_as(self, streams: Streams, old: Form, new: Form) -> Streams:
         """``streams`` in another form."""
         # the number of text tokens matters only where there is a joint sequence
-        tokens = self._text.shape[1] if old is Form.JOINT and new is Form.IMAGE else 0
+        tokens = self.text.shape[1] if old is Form.JOINT and new is Form.IMAGE else 0
         return self.stack.convert(streams, old, new, tokens)
 
     def probe(self) -> Any:

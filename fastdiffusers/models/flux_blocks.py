@@ -17,7 +17,12 @@ def attend(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Tenso
 
 
 class Attention(nn.Layer):
-    """Projections and query/key norms of one attention; ``text`` adds those of the text stream (double blocks)."""
+    """Projections and query/key norms of one attention; ``text`` adds those of the text stream (double blocks).
+
+    ``turn`` applies the rotary positions; engines that have a faster form of it put that on the instance.
+    """
+
+    turn = staticmethod(apply_rope)
 
     def __init__(self, dim: int, heads: int, head_dim: int, text: bool) -> None:
         super().__init__()
@@ -37,8 +42,8 @@ class Attention(nn.Layer):
 
     def single(self, x: paddle.Tensor, rope: Rope) -> paddle.Tensor:
         """Self-attention over the joint sequence [B, S, C] without an output projection."""
-        q = apply_rope(self.norm_q(self._split(self.to_q(x))), rope)
-        k = apply_rope(self.norm_k(self._split(self.to_k(x))), rope)
+        q = self.turn(self.norm_q(self._split(self.to_q(x))), rope)
+        k = self.turn(self.norm_k(self._split(self.to_k(x))), rope)
         return attend(q, k, self._split(self.to_v(x)))
 
     def double(self, image: paddle.Tensor, text: paddle.Tensor, rope: Rope) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -58,7 +63,7 @@ class Attention(nn.Layer):
             axis=1,
         )
         v = paddle.concat([self._split(self.add_v_proj(text)), self._split(self.to_v(image))], axis=1)
-        out = attend(apply_rope(q, rope), apply_rope(k, rope), v)
+        out = attend(self.turn(q, rope), self.turn(k, rope), v)
         length = text.shape[1]
         return self.to_out[0](out[:, length:]), self.to_add_out(out[:, :length])
 

@@ -14,7 +14,7 @@ from fastdiffusers.errors import WeightsError, one_of
 from fastdiffusers.files import atomic_write, cache_dir, sha256_file
 from fastdiffusers.models.parts import FLUX_PARTS, Parts
 from fastdiffusers.weights.layout import read_config, read_json, weight_files
-from fastdiffusers.zoo import EMBEDDED, embedded_path
+from fastdiffusers.zoo import EMBEDDED, OUTLINES, embedded_path, outline_path
 
 CARD = "fastdiff.json"
 
@@ -34,6 +34,7 @@ class ModelInfo:
         card: content of ``fastdiff.json``, ours, if the folder has one (prompts, words, how it was made).
         parts: what the folder consists of, as data of the family.
         note: what every record of an accelerator on this model should say; empty for nothing.
+        outline: only its configuration is here, no weights; ``dtype`` is then that of the released ones.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelInfo:
     card: dict[str, Any] = field(default_factory=dict)
     parts: Parts = FLUX_PARTS
     note: str = ""
+    outline: bool = False
 
     @cached_property
     def sha256(self) -> str:
@@ -83,7 +85,11 @@ class ModelInfo:
         return read_config(self.path / "scheduler")
 
     def parameters(self) -> dict[str, int]:
-        """Number of weights of each part, from the safetensors headers."""
+        """Number of weights of each part, from the safetensors headers; of an outline from its configuration."""
+        if self.outline:
+            from fastdiffusers.costs import Shape
+
+            return {self.parts.denoiser: Shape.of(self.transformer).parameters(), **self.card["parameters"]}
         return {
             part: sum(sum(_sizes(file).values()) for file in weight_files(self.path / part))
             for part in self.parts.weighted
@@ -96,7 +102,8 @@ def describe(name_or_path: str | Path) -> ModelInfo:
 
     Errors (`WeightsError`, one line): neither of both, a folder of another layout, a pipeline no plugin brings.
     """
-    folder = embedded_path(str(name_or_path)) or Path(name_or_path)
+    outline = outline_path(str(name_or_path))
+    folder = outline or embedded_path(str(name_or_path)) or Path(name_or_path)
     try:
         found = folder.is_dir()
     except OSError:  # a name longer than the file system allows
@@ -124,17 +131,22 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         )
     guided = bool(denoiser.get("guidance_embeds"))
     return ModelInfo(
-        name=str(name_or_path) if str(name_or_path) in EMBEDDED else folder.resolve().name,
+        name=_name(str(name_or_path), folder),
         family=family.name,
         path=folder,
         features=frozenset(family.features - {"guidance"} | ({"guidance"} if guided else set())),
-        dtype=_dtype(weight_files(folder / parts.denoiser)[0]),
+        dtype="bfloat16" if outline else _dtype(weight_files(folder / parts.denoiser)[0]),
         transformer=denoiser,
         vae=vae,
         default_setting=parts.setting(denoiser, vae),
         card=_card(folder / CARD),
         parts=parts,
+        outline=outline is not None,
     )
+
+
+def _name(given: str, folder: Path) -> str:
+    return given if given in EMBEDDED else given.lower() if given.lower() in OUTLINES else folder.resolve().name
 
 
 def _card(file: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def leaves_no_trace(runner: Runner, baseline: Baseline | None = None) -> list[Re
         )
     if not _equal(runner.draw("a generation after the detach", output_type="np"), plain):
         raise ContractViolation(f"{name}: the output after the detach is not the output before the attach")
-    _keeps_fidelity(name, loosest(item.spec.fidelity for item in runner.plan.items), plain, moved)
+    _keeps_fidelity(name, loosest(item.fidelity for item in runner.plan.items), plain, moved)
     return records
 
 

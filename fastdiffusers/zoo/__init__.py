@@ -13,6 +13,15 @@ DEFAULT = "flux-emoji"
 FROZEN = {"flux-emoji": "d27eb44722a86b608cc448d3470ace02a8ccc98f9f2afd0c74c284c469df9712"}
 """`ModelInfo.sha256` of each embedded model. Adapters, calibrations and golden files hang on it: it never changes."""
 
+OUTLINES = {"flux.1-dev": "flux_1_dev", "flux.1-schnell": "flux_1_schnell"}
+"""Models that are known by their configuration alone: they can be explained, not loaded."""
+
+
+def outline_path(name: str) -> Path | None:
+    """The folder of configurations of the model ``name``, or None."""
+    folder = OUTLINES.get(name.lower())
+    return None if folder is None or Path(name).is_dir() else _HERE / "outlines" / folder
+
 
 def embedded_path(name: str) -> Path | None:
     """The folder of the embedded model ``name``, or None if no embedded model is called so."""

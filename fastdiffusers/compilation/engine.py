@@ -1,0 +1,62 @@
+"""What an engine is: something that runs a stretch of blocks faster than the eager blocks do. No Paddle."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from fastdiffusers.compilation.segment import Segment
+
+Run = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an engine made of a segment: ``run(tensors) -> tensors``, and ``groups``, how many fused groups it found.
+
+    ``groups`` is asked after the first run; engines without groups give None.
+    """
+
+    run: Run
+    groups: Callable[[], int | None] = lambda: None
+
+
+class Engine(ABC):
+    """One way to run a segment.
+
+    Attributes:
+        name: short, for keys and records.
+        label: in words, with precision.
+        filed: it reads a program from files, which can be kept from one start to the next, and with it a copy of the
+            weights; otherwise it runs over the model's own.
+        lowered: its programs use Paddle's fused forward-only kernels (see `lowering`).
+        tolerance: greatest deviation from the eager blocks, as a share of their largest value, that is let pass.
+        flags: Paddle flags that have to be set while it is attached.
+    """
+
+    name: ClassVar[str]
+    filed: ClassVar[bool] = True
+    lowered: ClassVar[bool] = False
+    tolerance: float = 1e-4
+    flags: Mapping[str, Any] = {}
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The engine in words, with precision."""
+
+    @abstractmethod
+    def require(self) -> None:
+        """A one-line `CompileError` where it cannot run: what is missing, and what to do."""
+
+    @abstractmethod
+    def build(self, segment: Segment, files: Path | None) -> Built:
+        """Make ``segment`` runnable; ``files`` is the folder of its program where the engine is ``filed``."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the content of its files beside blocks and shapes; engines of equal identity share them."""
+        return {"program": "lowered" if self.lowered else "plain"}

@@ -1,0 +1,84 @@
+"""Which engine a compiler will use, why, and what cannot be had. No Paddle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from fastdiffusers.accelerator import Factor, Fidelity, Prediction, Setting
+from fastdiffusers.compilation.loop import AUTO
+from fastdiffusers.errors import PlanError
+from fastdiffusers.models.info import ModelInfo
+from fastdiffusers_compile.build_info import INSTALL, PaddleBuild, paddle_build
+from fastdiffusers_compile.options import BFLOAT16, CINN, INFERENCE, STATIC, CompileConfig
+
+WORDS = {
+    CINN: "CINN",
+    INFERENCE: "Paddle Inference",
+    STATIC: "Paddle's static graph",
+}
+
+PUBLISHED = {"flux.1-dev": 1.318, "flux.1-schnell": 1.308}  # the lower of two figures each
+LARGE = 512  # hidden size from which oneDNN's kernels are used
+
+
+def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
+    """(engine, why that one) for what was asked, this build of Paddle, and whether it computes on a GPU."""
+    if asked != AUTO:
+        return asked, "engine as asked"
+    if build is not None and build.cinn and gpu:
+        return CINN, "chosen because this Paddle has CINN and computes on a GPU"
+    what = "no Paddle is installed" if build is None else f"this is {build}"
+    if gpu:
+        return STATIC, f"chosen because CINN cannot run: {what}"
+    return (
+        INFERENCE,
+        f"chosen because CINN cannot run on a CPU ({what}) and this is the fastest of Paddle's engines on one",
+    )
+
+
+def refuse(name: str, engine: str, config: CompileConfig, build: PaddleBuild | None) -> None:
+    """`PlanError` for what this engine cannot do."""
+    dtype = getattr(config, "dtype", AUTO)
+    if engine == CINN and build is not None and not (build.cinn and build.cuda):
+        raise PlanError(f"engine=cinn needs a Paddle with CINN and a GPU, this is {build}: {INSTALL}")
+    if engine == STATIC and dtype == BFLOAT16 and not (build is not None and build.cuda):
+        raise PlanError(
+            "dtype=bfloat16: Paddle has no bfloat16 kernels for a static graph on a CPU; use engine=inference"
+        )
+    if engine == INFERENCE and dtype == BFLOAT16 and config.dynamic:
+        raise PlanError("dtype=bfloat16 with dynamic=true fails in oneDNN; leave one of them out")
+    if engine == INFERENCE and dtype == BFLOAT16 and getattr(config, "onednn", AUTO) == "off":
+        raise PlanError("dtype=bfloat16 is oneDNN's on a CPU; leave onednn=off out")
+
+
+def _factor(engine: str, reduced: bool, model: str, hidden: int) -> Factor | None:
+    """What the engine buys, where it was measured or published."""
+    if engine == CINN:
+        published = PUBLISHED.get(model)
+        return None if published is None else Factor(published, "published by PaddleMIX for an A800, not executed here")
+    if engine != INFERENCE:
+        return None
+    if hidden < LARGE:
+        return None if reduced else Factor(1.2, "measured at hidden size 224 on one thread of a CPU")
+    return Factor(2.3 if reduced else 1.27, "measured at hidden size 1024 on one thread of a CPU")
+
+
+def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, Setting], Prediction]:
+    """What a plan says of a compiler; ``fixed`` is its engine where it has but one."""
+
+    def predict(config: Any, info: ModelInfo, setting: Setting) -> Prediction:
+        build = paddle_build()
+        # a build for GPUs may still run on a CPU; only the attach can tell
+        engine, why = choose(fixed or config.engine, build, build is not None and build.cuda)
+        refuse(name, engine, config, build)
+        hidden = int(info.transformer.get("num_attention_heads", 0)) * int(
+            info.transformer.get("attention_head_dim", 0)
+        )
+        reduced = getattr(config, "dtype", AUTO) == BFLOAT16
+        effect = f"{WORDS[engine]} runs the blocks{' in bfloat16' if reduced else ''}"
+        prediction = Prediction(True, why, effect, factor=_factor(engine, reduced, info.name, hidden))
+        return dataclasses.replace(prediction, fidelity=Fidelity.LOSSY) if reduced else prediction
+
+    return predict
