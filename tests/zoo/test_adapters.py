@@ -1,4 +1,4 @@
-"""The adapters that come with the embedded model: for this model, small, equal in diffusers, nearer than plain steps."""
+"""Adapters of the embedded model: made for it, small, equal in diffusers, nearer than as many plain steps."""
 
 from pathlib import Path
 
