@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -91,5 +90,5 @@ class Compiler(Accelerator):
 
 def _hidden(model: Any) -> int:
     """Channels of a token, or 0 where the configuration does not say it in FLUX's words."""
-    factors = [getattr(model.config, name, None) for name in ("num_attention_heads", "attention_head_dim")]
-    return math.prod(factors) if all(isinstance(factor, int) for factor in factors) else 0
+    heads, width = (getattr(model.config, name, None) for name in ("num_attention_heads", "attention_head_dim"))
+    return heads * width if isinstance(heads, int) and isinstance(width, int) else 0
