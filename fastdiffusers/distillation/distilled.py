@@ -22,7 +22,7 @@ from fastdiffusers.accelerator import (
     Setting,
 )
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, choose_adapter, read_card
-from fastdiffusers.distillation.samplers import EULER, SAMPLERS
+from fastdiffusers.distillation.samplers import EULER, LCM, SAMPLERS
 from fastdiffusers.errors import PlanError, WeightsError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
@@ -73,7 +73,7 @@ def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
         base=info.name,
         base_sha256="",
         steps=config.steps or DEFAULT_STEPS,
-        sampler=config.sampler or EULER,
+        sampler=config.sampler or (LCM if is_unet(info) else EULER),
         guidance_min=0.0,
         guidance_max=float("inf"),
     )
@@ -98,10 +98,34 @@ def _other_base(card: AdapterCard, info: ModelInfo) -> tuple[str, ...]:
     return (f"WARNING: made for {card.base} ({card.base_sha256[:12]}…), this is {info.name} ({info.sha256[:12]}…)",)
 
 
+def is_unet(info: ModelInfo) -> bool:
+    """Whether the model is one of Stable Diffusion's with a UNet, on which latent consistency adapters draw."""
+    return info.parts.denoiser == "unet"
+
+
+def _predict_unet(method: str, choice: Choice, info: ModelInfo, setting: Setting) -> Prediction:
+    """The same on a UNet: the LCM sampler, and one branch unless a guidance up to 2 is asked for."""
+    card = choice.card
+    if choice.has_card or card.sampler != LCM:
+        raise PlanError(f"on {info.name} {method} draws with a LoRA file and sampler=lcm; give adapter=FILE")
+    if setting.steps not in (info.default_setting.steps, card.steps):
+        raise PlanError(
+            f"{method} draws in {card.steps} steps, not {setting.steps}; set {method}:steps={setting.steps}"
+        )
+    guidance = 1.0 if setting.guidance == info.default_setting.guidance else setting.guidance
+    if guidance > 2:
+        raise PlanError(f"{method} has its guidance in its weights; valid is --guidance 0 to 2, not {guidance:g}")
+    reason = f"adapter {choice.weights.name}; {choice.notes[0]}; guidance {guidance:g}"
+    inner = dataclasses.replace(setting, steps=card.steps, guidance=guidance)
+    return Prediction(True, reason, f"draws in {card.steps} steps", inner)
+
+
 def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, setting: Setting) -> Prediction:
     """What a plan says of an adapter; refuses steps and guidance that it was not made for."""
     choice = choose(method, config, info)
     card = choice.card
+    if is_unet(info):
+        return _predict_unet(method, choice, info, setting)
     if setting.steps not in (info.default_setting.steps, card.steps):
         raise PlanError(
             f"{method} draws in {card.steps} steps, not {setting.steps}; leave the number out, or set "
@@ -117,8 +141,10 @@ def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, set
     return Prediction(True, reason, f"draws in {card.steps} steps", inner)
 
 
-def distilled(name: str, method: str, summary: str, references: tuple[Reference, ...]) -> AcceleratorSpec:
-    """The specification of the accelerator that uses adapters of ``method``."""
+def distilled(
+    name: str, method: str, summary: str, references: tuple[Reference, ...], unets: bool = False
+) -> AcceleratorSpec:
+    """The specification of the accelerator that uses adapters of ``method``; ``unets``: also on UNets."""
     config = dataclasses.make_dataclass(
         f"{method.replace('-', ' ').title().replace(' ', '')}Config",
         [("method", ClassVar[str])],
@@ -134,7 +160,7 @@ def distilled(name: str, method: str, summary: str, references: tuple[Reference,
         target=f"{__name__}:Distilled",
         config=config,
         claims=frozenset({"weights", "steps", "scheduler"}),
-        requires=frozenset({"blocks", "flow"}),
+        requires=frozenset() if unets else frozenset({"blocks", "flow"}),
         tags=frozenset({"few-step", "lora"}),
         fidelity=Fidelity.LOSSY,
         references=references,
@@ -149,6 +175,15 @@ class Distilled(Accelerator):
         from fastdiffusers.distillation.merging import merge
         from fastdiffusers.distillation.samplers import FewSteps
 
+        self._steps = 0
+        self._context = recorder.context
+        recorder.on_reset(self._forget)
+        if callable(getattr(pipe, "draw_in_few_steps", None)):
+            self._choice = choose(self.config.method, self.config, pipe.info)
+            card = self._choice.card
+            factor = card.scale * self.config.scale
+            self._merged = pipe.draw_in_few_steps(self._choice.weights, factor, card.steps, recorder)
+            return
         if not isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
             raise PlanError(
                 f"{pipe.info.name} draws with a {type(pipe.scheduler).__name__} of another package, whose steps an "
@@ -158,9 +193,6 @@ class Distilled(Accelerator):
         card = self._choice.card
         self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)
         recorder.patch(pipe, "scheduler", FewSteps(pipe.scheduler, card.steps, card.sampler))
-        recorder.on_reset(self._forget)
-        self._steps = 0
-        self._context = recorder.context
 
     def _forget(self) -> None:
         self._steps = self._context.steps

@@ -30,12 +30,17 @@ def merge(network: nn.Layer, weights: Path, factor: float, recorder: Any) -> Mer
     linear = {path: layer for path, layer in network.named_sublayers() if isinstance(layer, nn.Linear)}
     file = read_lora(weights, {path: tuple(layer.weight.shape) for path, layer in linear.items()})
     for path, lora in file.layers.items():
-        old = linear[path].weight
-        new = old.astype("float32") + paddle.to_tensor(np.ascontiguousarray(lora.delta().T) * np.float32(factor))
-        made = paddle.base.framework.EagerParamBase.from_tensor(new.astype(old.dtype), name=old.name)
-        made.stop_gradient = old.stop_gradient
-        recorder.patch(linear[path], "weight", made)
+        delta = lora.delta().T * np.float32(factor)
+        recorder.patch(linear[path], "weight", changed(linear[path].weight, delta))
     ranks = {len(lora.down) for lora in file.layers.values()}
     scales = {round(lora.alpha / len(lora.down), 9) for lora in file.layers.values()}
     scale = factor * (scales.pop() if len(scales) == 1 else 1.0)
     return Merged(len(file.layers), max(ranks, default=0), scale, sha256_file(weights)[:12], file.note)
+
+
+def changed(old: Any, delta: np.ndarray) -> Any:
+    """A parameter like ``old``, of the value W + delta; summed in float32, rounded to W's dtype."""
+    new = old.astype("float32") + paddle.to_tensor(np.ascontiguousarray(delta))
+    made = paddle.base.framework.EagerParamBase.from_tensor(new.astype(old.dtype), name=old.name)
+    made.stop_gradient = old.stop_gradient
+    return made

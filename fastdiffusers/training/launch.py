@@ -20,7 +20,7 @@ import paddle
 
 from fastdiffusers.errors import InputError, PluginError
 from fastdiffusers.training.gang import Gang, WorkerLost
-from fastdiffusers.training.ranks import Place, RankGang, check_ranks, join, launched, on_this_machine
+from fastdiffusers.training.ranks import Place, RankGang, check_ranks, join, launched, on_this_machine, placed
 from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict
 from fastdiffusers.training.reserve import reserved
 from fastdiffusers.training.task import ParameterGroup, Task
@@ -111,8 +111,9 @@ def _train_on(size: int, target: str, recipe: dict[str, Any], folder: Path, resu
             for place in places[1:]:
                 job = Job(target, recipe, str(folder), resume, rank=place.rank, parent=os.getpid())
                 others.append(_start(job, place.variables()))
-            meeting = join(places[0], lambda: all(other.poll() is None for other in others))
-            return Trainer(task, groups, folder, RankGang(_named(groups), places[0], meeting)).run(resume)
+            with placed(places[0]):
+                meeting = join(places[0], lambda: all(other.poll() is None for other in others))
+                return Trainer(task, groups, folder, RankGang(_named(groups), places[0], meeting)).run(resume)
         finally:
             _end(others)
 

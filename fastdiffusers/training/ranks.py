@@ -98,10 +98,10 @@ def check_ranks(size: int, recipe: Mapping[str, Any]) -> None:
 def join(place: Place, alive: Callable[[], bool] = lambda: True) -> Meeting:
     """Meet the other ranks. The first one may come much later than the others, which wait for it.
 
-    ``alive`` tells the first whether the others still run.
+    The launcher's variables must be set, for Paddle reads them too. ``alive`` tells the first whether the others still
+    run.
     """
     meeting = Meeting(place.rank, place.endpoints, alive)
-    os.environ.update(place.variables())
     if not paddle.get_device().startswith("gpu"):
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
     with _company(), contextlib.redirect_stderr(io.StringIO()):  # it lists the flags that fastdiffusers has set
@@ -197,3 +197,18 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 Alive = Callable[[], bool]
 Anything = Any
+
+
+@contextmanager
+def placed(place: Place) -> Iterator[None]:
+    """Within this, the environment says what a launcher would have said to this process."""
+    before = {name: os.environ.get(name) for name in place.variables()}
+    os.environ.update(place.variables())
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

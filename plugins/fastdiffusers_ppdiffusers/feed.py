@@ -45,6 +45,12 @@ class StepFeed:
         recorder.patch(denoiser, "forward", self._around_forward(denoiser.forward))
         self.watch(pipe, recorder)
 
+    def follow(self, scheduler: Any, recorder: Recorder) -> None:
+        """Listen to ``scheduler`` in place of the pipeline's own, until the recorder's detach."""
+        recorder.patch(self, "scheduler", scheduler)
+        recorder.patch(scheduler, "set_timesteps", self._around_set_timesteps(scheduler.set_timesteps))
+        recorder.patch(scheduler, "step", self._around_step(scheduler.step))
+
     def watch(self, pipe: Any, recorder: Recorder) -> None:
         """End the generation when ``pipe``, which may be another one with the same network, leaves its progress bar."""
         if callable(getattr(pipe, "progress_bar", None)):

@@ -10,6 +10,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import paddle
 
 from fastdiffusers.context import StepContext
 from fastdiffusers.counting import counted
-from fastdiffusers.errors import InputError, NumericalError
+from fastdiffusers.errors import InputError, NumericalError, PlanError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.models.tokenizers import CLIPTokenizer
 from fastdiffusers.noise import check_seed
@@ -59,11 +60,11 @@ class StableDiffusion(ABC):
         pipe.set_progress_bar_config(disable=True)
         recorder = Recorder(pipe, self.context)
         patch = int(info.transformer.get("patch_size") or 1)
-        feed = StepFeed(pipe, self.denoiser, recorder, lambda arguments: latent_grid(arguments, patch))
+        self.feed = StepFeed(pipe, self.denoiser, recorder, lambda arguments: latent_grid(arguments, patch))
         kind = getattr(load_ppdiffusers(), self.IMAGE_CLASS)
         self.image_pipe = kind(**pipe.components | self._more(info) | self._more_for_images())
         self.image_pipe.set_progress_bar_config(disable=True)
-        feed.watch(self.image_pipe, recorder)
+        self.feed.watch(self.image_pipe, recorder)
 
     @classmethod
     def from_pretrained(cls, info: ModelInfo, dtype: str = "float32") -> Any:
@@ -119,6 +120,17 @@ class StableDiffusion(ABC):
     def dtype(self) -> Any:
         """Paddle dtype that the network computes in."""
         return self.denoiser.parameters()[0].dtype
+
+    def draw_in_few_steps(self, weights: Path, factor: float, steps: int, recorder: Any) -> Any:
+        """Draw with the latent consistency adapter in ``weights``, in ``steps`` steps, until the recorder's detach.
+
+        `PlanError` for a model whose network is no UNet.
+        """
+        from fastdiffusers_ppdiffusers.few_steps import draw_in_few_steps
+
+        if self.info.parts.denoiser != "unet":
+            raise PlanError(f"{self.info.name} has no UNet; adapters of latent consistency here are for SD1.5 and SDXL")
+        return draw_in_few_steps(self, weights, factor, steps, recorder)
 
     @paddle.no_grad()
     def __call__(

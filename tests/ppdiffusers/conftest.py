@@ -12,6 +12,7 @@ NEEDS_EXTRA = (
     "test_layouts.py",
     "test_commands.py",
     "test_lcm_step.py",
+    "test_few_steps.py",
 )
 
 

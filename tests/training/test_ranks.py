@@ -18,7 +18,7 @@ from fastdiffusers.errors import InputError
 from fastdiffusers.training.gang import WorkerLost
 from fastdiffusers.training.launch import train
 from fastdiffusers.training.meeting import Meeting
-from fastdiffusers.training.ranks import Place, check_ranks, launched, on_this_machine
+from fastdiffusers.training.ranks import Place, check_ranks, launched, on_this_machine, placed
 from fastdiffusers.training.sampler import EpochSampler
 
 SAID = {
@@ -49,6 +49,14 @@ def test_variables_that_contradict_each_other_are_refused(changes, said):
     with pytest.raises(InputError) as refused:
         launched({**SAID, **changes})
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_place_is_said_for_a_while(monkeypatch):
+    for name in SAID:
+        monkeypatch.delenv(name, raising=False)
+    with placed(Place(0, 2, ("a:1", "b:2"))):
+        assert launched() == Place(0, 2, ("a:1", "b:2"))
+    assert launched() is None and not set(SAID) & os.environ.keys()
 
 
 def test_places_on_this_machine_have_ports_of_their_own():
