@@ -45,7 +45,8 @@ class CLIPConfig(ModelConfig):
     def to_dict(self) -> dict[str, Any]:
         """``config.json`` as transformers writes it."""
         vision = {"model_type": "clip_vision_model", **self.vision_config.to_dict()}
-        text = self.text_config.to_dict()
+        text = {**self.text_config.to_dict()}
+        del text["architectures"]  # of an encoder alone
         own = {"architectures": ["CLIPModel"], "model_type": "clip", "projection_dim": self.projection_dim}
         return {**self.extra, **own, "text_config": text, "vision_config": vision}
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_saving_keeps_names_and_every_bit(tmp_path):
     assert saved.keys() == original.keys()
     assert all((saved[name] == value).all() for name, value in original.items())
     again = CLIPConfig.from_dict(json.loads((tmp_path / "config.json").read_text()))
-    assert again.text_config == model.config.text_config and again.vision_config == model.config.vision_config
+    for part in ("text_config", "vision_config"):
+        assert replace(getattr(again, part), extra={}) == replace(getattr(model.config, part), extra={})
 
 
 def test_constant_buffers_of_old_files_are_passed_over(expected, pictures, tmp_path):
@@ -89,7 +91,7 @@ def test_the_sizes_of_the_published_base_model():
     [
         ("config.json", {"model_type": "siglip"}, r"model_type is 'siglip'; valid: 'clip'"),
         ("config.json", {"vision_config": 3}, r"vision_config is 3; valid: an object"),
-        ("config.json", {"projection_dim": 29}, r"has the shape \[28, 48\], the configuration asks for \[29, 48\]"),
+        ("config.json", {"projection_dim": 29}, r"has the shape \[28, \d+\], the configuration asks for \[29, \d+\]"),
         (FILE, {"crop_size": 25}, r"crop_size is 25, but the network sees 24 x 24"),
         (FILE, {"size": {"shortest_edge": 30}}, r"size is \{'shortest_edge': 30\}"),
         (FILE, {"do_center_crop": False}, r"do_center_crop is False; valid: true"),
