@@ -74,7 +74,7 @@ def linear_shapes(info: ModelInfo) -> Shapes:
     """(in, out) of every linear layer of a FLUX transformer, from its configuration; no weights are read."""
     from paddle import nn
 
-    from fastdiffusers.models import FluxTransformer2DModel
+    from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
     from fastdiffusers.weights.layers import build_lazy
 
     network = build_lazy(FluxTransformer2DModel, FluxTransformer2DModel.Config.from_dict(info.transformer))

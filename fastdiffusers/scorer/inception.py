@@ -52,10 +52,10 @@ def enlarged(picture: np.ndarray, side: int = SIDE) -> np.ndarray:
     values = picture.astype(np.float32)
     for axis in (0, 1):
         size = values.shape[axis]
-        place = np.arange(side, dtype=np.float32) * np.float32(size / side)
+        place = np.arange(side) * (size / side)
         low = np.floor(place).astype(np.int64)
         high = np.minimum(low + 1, size - 1)
-        weight = (place - low.astype(np.float32)).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        weight = (place - low).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         first, second = values.take(low, axis), values.take(high, axis)
         values = first + (second - first) * weight
     return values
