@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from fastdiffusers.errors import InputError
 from fastdiffusers.files import sha256_file
 from fastdiffusers.models.clip import CLIPModel
 from fastdiffusers.models.tokenizers import CLIPTokenizer
-from fastdiffusers.scorer.clip_preparing import Preparation, read_preparation
+from fastdiffusers.scorer.clip_preparing import FILE, Preparation, read_preparation
 from fastdiffusers.weights.layers import load_layer
 from fastdiffusers.weights.layout import weight_files
 
@@ -27,7 +28,8 @@ BATCH = 16
 class ClipScorer:
     """CLIP with its tokenizer and its way of preparing pictures; pictures as `Scorer` takes them.
 
-    ``name`` is that of its folder, ``sha256`` that of its weights (of the first file, if there are several).
+    ``name`` is that of its folder; ``sha256`` is over all that decides how it sees pictures: weights, configuration,
+    preparation.
     """
 
     def __init__(
@@ -70,4 +72,7 @@ def load_clip(folder: Path | str) -> ClipScorer:
     network = load_layer(CLIPModel, place)
     tokenizer = CLIPTokenizer.from_folder(place)
     preparation = read_preparation(place, network.config.vision_config.image_size)
-    return ClipScorer(network, tokenizer, preparation, place.resolve().name, sha256_file(files[0]))
+    settings = [place / name for name in ("config.json", FILE) if (place / name).is_file()]
+    lines = [f"{sha256_file(file)}  {file.name}\n" for file in (*files, *settings)]
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return ClipScorer(network, tokenizer, preparation, place.resolve().name, digest)

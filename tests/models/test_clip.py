@@ -107,6 +107,15 @@ def test_a_folder_that_is_not_as_it_should_be(tmp_path, file, change, message):
         load_clip(folder)
 
 
+def test_the_hash_is_of_all_that_decides_what_is_seen(tmp_path):
+    """What was kept of pictures is found by it."""
+    folder = copied(tmp_path / "other")
+    assert load_clip(folder).sha256 == load_clip(FOLDER).sha256
+    values = json.loads((FOLDER / FILE).read_text()) | {"image_std": [0.5, 0.5, 0.5]}
+    (folder / FILE).write_text(json.dumps(values))
+    assert load_clip(folder).sha256 != load_clip(FOLDER).sha256
+
+
 @pytest.mark.parametrize("lacking", ["config.json", "model.safetensors", "vocab.json"])
 def test_a_folder_that_lacks_a_file(tmp_path, lacking):
     folder = copied(tmp_path / "bad")
