@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from fastdiffusers_cli.output import print_json, print_note
 
 if TYPE_CHECKING:
     from fastdiffusers.evaluation.against import Question
+    from fastdiffusers.evaluation.backbone import Backbone
     from fastdiffusers.models.info import ModelInfo
 
 RANK = "rank"
@@ -47,6 +49,12 @@ def evaluate(
         list[Path] | None, typer.Option("--folder", help="Compare two folders of pictures: give it twice.")
     ] = None,
     paired: Annotated[bool, typer.Option("--paired", help="With --folder: picture i belongs to picture i.")] = False,
+    clip: Annotated[
+        Path | None, typer.Option(help="CLIP for the CLIP score: a folder of transformers' CLIPModel.")
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="FID's Inception-v3, a .safetensors file: FID and KID beside the scorer's.")
+    ] = None,
     ranks: Annotated[Path | None, typer.Option(help="With rank: CSV of judge, item, method, rank (1 is best).")] = None,
     key: Annotated[
         Path | None, typer.Option(help="With rank: the key of blind sheets, whose letters are ranked.")
@@ -73,6 +81,12 @@ def evaluate(
         "rank" if what == RANK else "--folder" if folders else "",
         {"--ranks": ranks, "--key": key, "--paired": paired or None, "--sheet": sheet, "--accel": accel},
     )
+    for option, given in (("--clip", clip), ("--inception", inception)):
+        if given is not None and (what == RANK or sheet is not None):
+            raise InputError(
+                f"{option} judges pictures; {'--sheet draws them only' if sheet else 'rankings have none'}"
+            )
+    judges = _judges(clip, inception)
     if out is not None:
         _check_out(out, sheet)
     if what == RANK:
@@ -86,10 +100,11 @@ def evaluate(
         from fastdiffusers.evaluation.folders import compare_folders
 
         texts = None if prompts is None else _read(prompts)
-        report = compare_folders(folders[0], folders[1], texts, paired, not json)
+        report = compare_folders(folders[0], folders[1], texts, paired, not json, *judges)
         _finish(report, _lines(report), out, json)
         return
     question = _question(model, accel or [], against, teacher, prompts, n, guidance)
+    question = replace(question, clip=judges[0], inception=judges[1])
     if sheet is not None:
         _sheets(question, workers, sheet, json)
         return
@@ -97,6 +112,16 @@ def evaluate(
 
     report, pictures = _measure(question, workers, latency, not json)
     _finish(report, markdown(report), out, json, pictures)
+
+
+def _judges(clip: Path | None, inception: Path | None) -> tuple[Backbone | None, Backbone | None]:
+    from fastdiffusers.evaluation.backbone import CLIP, INCEPTION, Backbone
+
+    # whole paths: worker processes and what is kept do not depend on where the command is called from
+    return (
+        None if clip is None else Backbone(CLIP, str(clip.resolve())),
+        None if inception is None else Backbone(INCEPTION, str(inception.resolve())),
+    )
 
 
 OF = {"--ranks": "rank", "--key": "rank", "--paired": "--folder", "--sheet": "", "--accel": ""}

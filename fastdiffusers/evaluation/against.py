@@ -17,6 +17,7 @@ import numpy as np
 
 from fastdiffusers.accelerator import Setting
 from fastdiffusers.errors import InputError, PlanError
+from fastdiffusers.evaluation.backbone import Backbone, few_note
 from fastdiffusers.evaluation.crew import Crew
 from fastdiffusers.evaluation.drawing import draw
 from fastdiffusers.evaluation.judging import Judgement, judge
@@ -29,6 +30,9 @@ FIRST_SEED, REFERENCE_SEED, DIVERSITY_SEED = 0, 10_000_000, 30_000_000
 PAIRED = 512
 BOOTSTRAP = 40
 PROMPTS, SEEDS = 16, 16
+DISTANCES = ("fd", "fid")
+FEATURES = 2048
+"""Of Inception."""
 LEAST = 128
 """Fewer pictures than this give a covariance of 64 features that means nothing."""
 
@@ -45,6 +49,8 @@ class Question:
         teacher: the teacher's rows: (steps, shift μ), None for the scheduler's own shift.
         guidance: of all.
         root: where pictures are kept.
+        clip: judges pictures by their captions in place of the scorer; None: the scorer does.
+        inception: of whose features FID and KID are, beside the scorer's.
     """
 
     model: str
@@ -55,6 +61,8 @@ class Question:
     reference: int = 50
     teacher: tuple[tuple[int, float | None], ...] = ()
     guidance: float = 3.5
+    clip: Backbone | None = None
+    inception: Backbone | None = None
 
     @property
     def setting(self) -> Setting:
@@ -92,21 +100,26 @@ class Evaluation:
         question = self.question
         if len(question.captions) < LEAST:
             raise InputError(f"{len(question.captions)} pictures are too few for a Fréchet distance; at least {LEAST}")
-        reference = self._judged(self._set(Row("", question.reference, 0.0), REFERENCE_SEED))
+        backbones = self._backbones()  # before anything is drawn: it finds weights that cannot be opened
+        target = self._set(Row("", question.reference, 0.0), REFERENCE_SEED)
+        reference = self._judged(target)
         rows = []
-        floor: float | None = None
         for row in self.rows:
-            found = self._measure(row, reference)
-            floor = found["fd"] if floor is None else floor
-            rows.append({**found, "fd_excess": found["fd"] - floor})
+            found = {**self._measure(row, reference), **self._by_inception(row, target)}
+            first = rows[0] if rows else found
+            rows.append(
+                {**found, **{f"{name}_excess": found[name] - first[name] for name in DISTANCES if name in found}}
+            )
         return {
             "model": {"name": question.info.name, "sha256": question.info.sha256},
             "n": len(question.captions),
             "different_captions": len(set(question.captions)),
             "guidance": question.guidance,
             "reference": f"teacher:{question.reference}",
-            "floor": floor,
+            "floor": rows[0]["fd"],
             "scorer": self._scorer.sha256,
+            **backbones,
+            **({"fid_floor": rows[0]["fid"]} if question.inception else {}),
             "paired": min(PAIRED, len(question.captions)),
             "rows": rows,
         }
@@ -127,6 +140,40 @@ class Evaluation:
             draw([item], self.question.root, self.crew, self.show)
             found[row.label] = item.load(self.question.root)
         return found
+
+    def _backbones(self) -> dict[str, Any]:
+        """Which network every figure comes from, and what has to be said of FID."""
+        question = self.question
+        scorer = f"scorer ({self._scorer.sha256[:12]})"
+        found: dict[str, Any] = {"fd": scorer, "kid": scorer, "clip": question.clip.label if question.clip else scorer}
+        if question.inception is None:
+            return {"backbones": found}
+        found["fid"] = found["kid_inception"] = question.inception.label
+        return {"backbones": found, "fid_note": few_note(len(question.captions), FEATURES)}
+
+    def _by_clip(self, item: PictureSet, own: Judgement) -> dict[str, float]:
+        """The CLIP score: by the network that was given, and then the scorer's beside it."""
+        clip, scorer = self.question.clip, float(own.clip_scores.mean())
+        if clip is None:
+            return {"clip": scorer}
+        texts = sorted(set(item.prompts))
+        vectors = dict(zip(texts, clip.network.embed_texts(texts).astype(np.float64), strict=True))
+        images = clip.see_set(item, self.question.root, self.crew, self.show).astype(np.float64)
+        cosines = np.einsum("nd,nd->n", images, np.stack([vectors[text] for text in item.prompts]))
+        return {"clip": float(cosines.mean()), "clip_scorer": scorer}
+
+    def _by_inception(self, row: Row, target: PictureSet) -> dict[str, float]:
+        network = self.question.inception
+        if network is None:
+            return {}
+        seen = (
+            network.see_set(item, self.question.root, self.crew, self.show)
+            for item in (self._set(row, FIRST_SEED), target)
+        )
+        own, reference = seen
+        kernel = kernel_distance(own, reference)
+        distance = frechet_distance(reference, own, few=True)
+        return {"fid": distance, "kid_inception": kernel.mean, "kid_inception_error": kernel.error}
 
     @cached_property
     def _scorer(self) -> Any:
@@ -161,7 +208,7 @@ class Evaluation:
             "fd_std": spread(reference.features, own.features),
             "kid": kernel.mean,
             "kid_error": kernel.error,
-            "clip": float(own.clip_scores.mean()),
+            **self._by_clip(item, own),
             **paired,
             "diversity": self._distance(row) / self._teacher_distance,
             "latency": None,

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fastdiffusers.errors import InputError
+from fastdiffusers.evaluation.backbone import CLIP, INCEPTION, Backbone, few_note
 from fastdiffusers.evaluation.meter import Meter
 from fastdiffusers.metrics import frechet_distance, kernel_distance, psnr, ssim
 
@@ -42,9 +43,21 @@ def read_picture(file: Path) -> np.ndarray:
 
 
 def compare_folders(
-    first: Path, second: Path, prompts: Sequence[str] | None, paired: bool, show: bool = True
+    first: Path,
+    second: Path,
+    prompts: Sequence[str] | None,
+    paired: bool,
+    show: bool = True,
+    clip: Backbone | None = None,
+    inception: Backbone | None = None,
 ) -> dict[str, Any]:
-    """FD, kernel distance, CLIP score (with prompts); with ``paired`` PSNR and SSIM of pictures of the same place."""
+    """FD, kernel distance, CLIP score (with prompts); with ``paired`` PSNR and SSIM of pictures of the same place.
+
+    With ``clip`` the CLIP score is that network's, and the scorer's is beside it; with ``inception`` FID and KID of its
+    features are beside the scorer's distances.
+    """
+    if clip is not None and prompts is None:
+        raise InputError("--clip scores pictures by their prompts; give --prompts FILE, one a picture")
     sides = [picture_files(first), picture_files(second)]
     for files in sides if prompts is not None else ():
         if len(files) != len(prompts or ()):
@@ -55,9 +68,11 @@ def compare_folders(
 
     scorer = fastdiffusers.scorer.load()
     texts = None if prompts is None else scorer.embed_texts(list(prompts)).astype(np.float64)
+    others = [backbone for backbone in (clip, inception) if backbone is not None]
+    backbones = {backbone.kind: backbone.label for backbone in others}  # opened before the long part
     pairs = _paired(*sides) if paired else {}  # before the long part: it finds sizes that differ
     with Meter("judging", sum(map(len, sides)), "pictures", show) as meter:
-        seen = [_judge(scorer, files, texts, meter) for files in sides]
+        seen = [_judge(scorer, files, texts, others, meter) for files in sides]
     kernel = kernel_distance(seen[0].features, seen[1].features)
     report: dict[str, Any] = {
         "first": str(first),
@@ -70,28 +85,49 @@ def compare_folders(
     }
     if texts is not None:
         report.update({f"clip_{name}": side.clip for name, side in zip(("first", "second"), seen, strict=True)})
+    if clip is not None:
+        report["clip_network"] = backbones[CLIP]
+        vectors = clip.network.embed_texts(list(prompts or ())).astype(np.float64)
+        for name, side in zip(("first", "second"), seen, strict=True):
+            report[f"clip_scorer_{name}"] = side.clip
+            images = side.others[CLIP].astype(np.float64)
+            report[f"clip_{name}"] = float(np.einsum("nd,nd->n", images, vectors).mean())
+    if inception is not None:
+        own, reference = (side.others[INCEPTION] for side in seen)
+        kernel = kernel_distance(own, reference)
+        report |= {"inception": backbones[INCEPTION], "fid": frechet_distance(own, reference, few=True)}
+        report |= {"kid_inception": kernel.mean, "kid_inception_error": kernel.error}
+        note = few_note(min(map(len, sides)), own.shape[1])
+        report |= {"fid_note": note} if note else {}
     return {**report, **pairs}
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the scorer says of a folder: features ``[N, 64]``, mean cosine with the prompts."""
+    """What is said of a folder: the scorer's features ``[N, 64]`` and mean cosine with prompts; by others."""
 
     features: np.ndarray
     clip: float | None
+    others: dict[str, np.ndarray]
 
 
-def _judge(scorer: Any, files: Sequence[Path], texts: np.ndarray | None, meter: Meter) -> _Seen:
+def _judge(
+    scorer: Any, files: Sequence[Path], texts: np.ndarray | None, others: Sequence[Backbone], meter: Meter
+) -> _Seen:
     features: list[np.ndarray] = []
+    seen: dict[str, list[np.ndarray]] = {backbone.kind: [] for backbone in others}
     cosines: list[np.ndarray] = []
     for start, some in _batches(files):
         pictures = [Image.fromarray(read_picture(file)) for file in some]
         features.append(scorer.features(pictures))
+        for backbone in others:
+            seen[backbone.kind].append(backbone.see(pictures))
         if texts is not None:
             images = scorer.embed_images(pictures).astype(np.float64)
             cosines.append(np.einsum("nd,nd->n", images, texts[start : start + len(some)]))
         meter.add(len(some))
-    return _Seen(np.concatenate(features), float(np.concatenate(cosines).mean()) if cosines else None)
+    by_others = {kind: np.concatenate(parts) for kind, parts in seen.items()}
+    return _Seen(np.concatenate(features), float(np.concatenate(cosines).mean()) if cosines else None, by_others)
 
 
 def _batches(files: Sequence[Path]) -> Iterator[tuple[int, Sequence[Path]]]:

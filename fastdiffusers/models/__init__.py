@@ -4,11 +4,12 @@ from importlib import import_module
 
 _HOMES = {
     "AutoencoderKL": "autoencoder_kl",
+    "CLIPModel": "clip",
     "CLIPTextModel": "clip_text",
     "FluxTransformer2DModel": "transformer_flux",
     "T5EncoderModel": "t5_encoder",
 }
-__all__ = ["AutoencoderKL", "CLIPTextModel", "FluxTransformer2DModel", "T5EncoderModel"]
+__all__ = ["AutoencoderKL", "CLIPModel", "CLIPTextModel", "FluxTransformer2DModel", "T5EncoderModel"]
 
 
 def __getattr__(name: str) -> object:

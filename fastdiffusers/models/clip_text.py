@@ -8,7 +8,7 @@ Configuration keys and parameter names are transformers'.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import paddle
 import paddle.nn.functional as F
@@ -61,6 +61,23 @@ class CLIPTextConfig(ModelConfig):
         return {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", **super().to_dict()}
 
 
+class BlockConfig(Protocol):
+    """What a block has to know; the image encoder's configuration says it in the same words."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def intermediate_size(self) -> int: ...
+    @property
+    def num_hidden_layers(self) -> int: ...
+    @property
+    def num_attention_heads(self) -> int: ...
+    @property
+    def hidden_act(self) -> str: ...
+    @property
+    def layer_norm_eps(self) -> float: ...
+
+
 def _linear(fan_in: int, fan_out: int, std: float) -> nn.Linear:
     return nn.Linear(
         fan_in, fan_out, weight_attr=nn.initializer.Normal(0.0, std), bias_attr=nn.initializer.Constant(0.0)
@@ -81,9 +98,9 @@ class CLIPTextEmbeddings(nn.Layer):
 
 
 class CLIPAttention(nn.Layer):
-    """Causal multi-head self-attention; a token sees itself and what stands before it."""
+    """Multi-head self-attention; what a token sees is decided by the mask, which is added to the scores."""
 
-    def __init__(self, config: CLIPTextConfig) -> None:
+    def __init__(self, config: BlockConfig) -> None:
         super().__init__()
         width = config.hidden_size
         std = width**-0.5 * (2 * config.num_hidden_layers) ** -0.5
@@ -107,7 +124,7 @@ class CLIPAttention(nn.Layer):
 class CLIPMLP(nn.Layer):
     """Two linear layers with CLIP's activation between them."""
 
-    def __init__(self, config: CLIPTextConfig) -> None:
+    def __init__(self, config: BlockConfig) -> None:
         super().__init__()
         width, inner = config.hidden_size, config.intermediate_size
         self.activation = ACTIVATIONS[config.hidden_act]
@@ -121,7 +138,7 @@ class CLIPMLP(nn.Layer):
 class CLIPEncoderLayer(nn.Layer):
     """Pre-norm residual block: attention, then MLP."""
 
-    def __init__(self, config: CLIPTextConfig) -> None:
+    def __init__(self, config: BlockConfig) -> None:
         super().__init__()
         self.self_attn = CLIPAttention(config)
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps)
@@ -195,11 +212,15 @@ class CLIPTextModel(nn.Layer):
         if length > limit:
             raise InputError(f"CLIPTextModel: {length} tokens are too many; valid: 1 to {limit}")
         hidden_states = self.text_model(input_ids)
-        if self.config.eos_token_id == 2:
-            position = input_ids.argmax(axis=-1)
-        else:
-            position = (input_ids == self.config.eos_token_id).astype("int32").argmax(axis=-1)
-        # A one-hot product rather than gather: batch size stays free in an exported graph.
-        chosen = F.one_hot(position, length).astype(hidden_states.dtype)
-        pooled = paddle.matmul(chosen.unsqueeze(1), hidden_states).squeeze(1)
-        return hidden_states, pooled
+        return hidden_states, at_end_of_text(self.config, input_ids, hidden_states)
+
+
+def at_end_of_text(config: CLIPTextConfig, input_ids: paddle.Tensor, hidden_states: paddle.Tensor) -> paddle.Tensor:
+    """The states [B, L, C] at the end-of-text token, [B, C]; `CLIPTextModel.forward` says which that is."""
+    if config.eos_token_id == 2:
+        position = input_ids.argmax(axis=-1)
+    else:
+        position = (input_ids == config.eos_token_id).astype("int32").argmax(axis=-1)
+    # A one-hot product rather than gather: batch size stays free in an exported graph.
+    chosen = F.one_hot(position, input_ids.shape[1]).astype(hidden_states.dtype)
+    return paddle.matmul(chosen.unsqueeze(1), hidden_states).squeeze(1)

@@ -21,13 +21,14 @@ def prepared(pictures: Any, size: int) -> np.ndarray:
     """
     out = np.empty((len(pictures), size, size, 3), dtype=np.float32)
     for i, picture in enumerate(pictures):
-        out[i] = np.asarray(_image(picture).resize((size, size), Image.Resampling.BOX))
+        out[i] = np.asarray(picture_of(picture).resize((size, size), Image.Resampling.BOX))
     if not len(out):
         raise InputError("there are no pictures; at least 1 is needed")
     return np.ascontiguousarray(out.transpose(0, 3, 1, 2)) / np.float32(127.5) - np.float32(1)
 
 
-def _image(picture: Any) -> Image.Image:
+def picture_of(picture: Any) -> Image.Image:
+    """A PIL image of a uint8 array `[H, W, 3]` or of any PIL image, in RGB; `InputError` for anything else."""
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
     array = np.asarray(picture)

@@ -79,6 +79,11 @@ def test_one_ranking_has_no_agreement(fastdiff, tmp_path):
         (["--accel", "pcm"], "--accel pcm: pcm is refused: there is no pcm adapter for tiny"),
         (["--accel", "ADAPTER", "--guidance", "9"], "was trained for guidance 3.5, not 9"),
         (["--prompts", "nothing.txt"], "nothing.txt"),
+        (["rank", "--ranks", "x.csv", "--clip", "c"], "--clip judges pictures; rankings have none"),
+        (["--sheet", "s", "--inception", "i"], "--inception judges pictures; --sheet draws them only"),
+        (["--clip", "nothing"], "nothing' is not a folder"),
+        (["--inception", "x.safetensors"], "x.safetensors' is not a file; FID's Inception-v3 as safetensors is needed"),
+        (["--folder", ".", "--folder", ".", "--clip", "c"], "give --prompts FILE, one a picture"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -115,6 +120,33 @@ def test_blind_sheets_and_their_ranks(fastdiff, tiny, adapter, tmp_path):
     assert scores == {adapter: 10.0, "teacher@3 μ 0": 7.0}
 
 
+CLIP = Path(__file__).parents[1] / "golden" / "clip"
+
+
+def test_two_folders_by_a_clip_that_was_given(fastdiff, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(66):
+            picture = rng.integers(0, 256, (32, 40, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "prompts.txt").write_text("".join(f"a red apple {i}\n" for i in range(66)))
+    words = ["--folder", "a", "--folder", "b", "--prompts", "prompts.txt"]
+    done = fastdiff("eval", *words, "--clip", CLIP, "--json")
+    assert done.exit_code == 0, done.stderr
+    report, plain = json.loads(done.stdout), json.loads(fastdiff("eval", *words, "--json").stdout)
+    assert report["clip_network"].startswith("clip (") and report["fd"] == plain["fd"]
+    from fastdiffusers.scorer.clip import load_clip
+
+    scorer = load_clip(CLIP)
+    texts = scorer.embed_texts([f"a red apple {i}" for i in range(66)])
+    for side, folder in (("first", "a"), ("second", "b")):
+        pictures = [np.asarray(Image.open(tmp_path / folder / f"{i}.png")) for i in range(66)]
+        expected = (scorer.embed_images(pictures).astype(float) * texts).sum(axis=1).mean()
+        assert report[f"clip_{side}"] == pytest.approx(expected, abs=1e-6)
+        assert report[f"clip_scorer_{side}"] == plain[f"clip_{side}"] != report[f"clip_{side}"]
+
+
 def test_two_folders(fastdiff, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -137,6 +169,7 @@ def test_a_student_against_its_teacher(fastdiff, tiny, adapter, tmp_path):
     (tmp_path / "prompts.txt").write_text("a red apple\na cat on a mat\n")
     words = ["eval", "--model", tiny, "--prompts", "prompts.txt", "--n", "128", "--against", "teacher:2"]
     words += ["--teacher", "1,1@1,1@rule", "--workers", "1", "--accel", adapter, "--out", "report.json"]
+    words += ["--clip", CLIP]
     done = fastdiff(*words, "--json")
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
@@ -150,7 +183,9 @@ def test_a_student_against_its_teacher(fastdiff, tiny, adapter, tmp_path):
     assert report["floor"] == report["rows"][0]["fd"] and report["n"] == 128
     assert all(row["latency"] > 0 for row in report["rows"])
     assert json.loads((tmp_path / "report.json").read_text()) == report
-    assert f"| `{adapter}` | 2 |" in (tmp_path / "report.md").read_text()
+    written = (tmp_path / "report.md").read_text()
+    assert f"| `{adapter}` | 2 |" in written and "| CLIP (clip) | CLIP (scorer) |" in written
+    assert all(row["clip"] != row["clip_scorer"] for row in report["rows"])
     assert Image.open(tmp_path / "report.png").size[0] > 12 * 32
     assert report["rows"][4]["psnr"] != report["rows"][0]["psnr"]
     again = fastdiff(*words, "--no-latency", "--json")  # nothing is drawn anew

@@ -248,3 +248,73 @@ def test_rows_are_timed_in_turn_with_their_steps_and_guidance(tmp_path, info, ad
     assert len(drawn) == 2 * RUNS * len(rows) and {call["guidance_scale"] for call in drawn} == {4.0}
     first = [call["num_inference_steps"] for call in drawn[1::2]][:: len(rows)]
     assert first == [50, 4, 1]  # every turn begins with another row
+
+
+class Eye:
+    """A network by formula, its own for each kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.name, self.sha256 = f"my-{kind}", kind.encode().hex().ljust(64, "0")
+
+    def features(self, pictures) -> np.ndarray:
+        return np.stack([picture[0, :6, 0] / 255 for picture in pictures]).astype(np.float32)
+
+    def embed_images(self, pictures) -> np.ndarray:
+        return np.stack([picture[1, :3, 1] / 255 for picture in pictures]).astype(np.float32)
+
+    def embed_texts(self, texts) -> np.ndarray:
+        return np.array([[len(text), int(text.split()[-1]), 1] for text in texts], np.float32)
+
+
+class EyeCrew(ScriptedCrew):
+    """Counts what is seen, and sees in this process."""
+
+    seen = 0
+
+    def run(self, tasks, done=None) -> None:
+        from fastdiffusers.evaluation.backbone import see_chunk
+
+        for task in tasks:
+            if task.function.endswith(":see_chunk"):
+                see_chunk(**task.arguments)
+                self.seen += 1
+            else:
+                super().run([task])
+            if done is not None:
+                done(task, None)
+
+
+def test_figures_of_other_networks(tmp_path, info, adapter, scorer, monkeypatch):
+    from fastdiffusers.evaluation import backbone
+
+    monkeypatch.setattr(backbone, "_opened", lambda kind, place: Eye(kind))
+    accel = f"pcm:adapter={adapter}"
+    plain = question(info, tmp_path / "kept", accel)
+    asked = dataclasses.replace(
+        plain, clip=backbone.Backbone("clip", "c"), inception=backbone.Backbone("inception", "i")
+    )
+    before = Evaluation(plain, EyeCrew(), show=False).report()
+    crew = EyeCrew()
+    report = Evaluation(asked, crew, show=False).report()
+    assert not crew.drawn and crew.seen == 2 * (4 + 1 + 4)  # two chunks: of four rows and the reference, of four rows
+    assert Evaluation(asked, again := EyeCrew(), show=False).report() == report and again.seen == 0
+    eye = Eye("clip")
+    reference, texts = eye.features(expected_set(info, GOOD, 10_000_000)), eye.embed_texts(CAPTIONS).astype(float)
+    for row, old in zip(report["rows"], before["rows"], strict=True):
+        own = expected_set(info, row["steps"], 0, accel="" if row["accel"] == "none" else "x")
+        kernel = kernel_distance(eye.features(own), reference)
+        assert row["fid"] == pytest.approx(frechet_distance(reference, eye.features(own)))
+        assert row["fid_excess"] == pytest.approx(row["fid"] - report["fid_floor"])
+        assert (row["kid_inception"], row["kid_inception_error"]) == pytest.approx((kernel.mean, kernel.error))
+        assert row["clip"] == pytest.approx((eye.embed_images(own) * texts).sum(axis=1).mean())
+        assert row["clip_scorer"] == old["clip"] and row["fd"] == old["fd"]
+    assert report["backbones"]["clip"] == "my-clip (636c69700000)"
+    assert before["backbones"].keys() == {"fd", "kid", "clip"} and set(before["backbones"].values()) == {
+        f"scorer ({scorer.sha256[:12]})"
+    }
+    text = markdown(report)
+    head = next(line for line in text.splitlines() if line.startswith("| pictures"))
+    assert "| CLIP (my-clip) | CLIP (scorer) | FID (my-inception) | excess | KID × 1000 (my-inception) | PSNR |" in head
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    assert "FID, KID by my-inception (696e63657074)" in text and f"N = {LEAST} is few for 2048 features" in text

@@ -89,3 +89,51 @@ def test_a_damaged_picture_is_named_in_one_line(tmp_path, scorer):
         with pytest.raises(InputError, match=r"b/3.png' is not a readable picture: ") as caught:
             compare_folders(tmp_path / "a", tmp_path / "b", None, paired=False, show=False)
         assert "\n" not in str(caught.value)
+
+
+class Eye:
+    """A network by formula: the features are a picture's first five reds, the words' vectors count letters."""
+
+    name, sha256 = "eye", "e1" * 32
+
+    def features(self, pictures):
+        return np.stack([np.asarray(picture)[0, :5, 0] for picture in pictures]).astype(np.float32)
+
+    def embed_images(self, pictures):
+        return np.stack([np.asarray(picture)[1, :3, 1] for picture in pictures]).astype(np.float32)
+
+    def embed_texts(self, texts):
+        return np.array([[len(text), 1, 0] for text in texts], np.float32)
+
+
+def test_figures_of_other_networks_stand_beside_the_scorers(tmp_path, scorer, monkeypatch):
+    from fastdiffusers.evaluation import backbone
+
+    monkeypatch.setattr(backbone, "_opened", lambda kind, place: Eye())
+    clip, inception = backbone.Backbone("clip", "c"), backbone.Backbone("inception", "i")
+    a, b = fill(tmp_path / "a", 40, 0), fill(tmp_path / "b", 40, 1)
+    prompts = ["x" * (i + 1) for i in range(40)]
+    folders = (tmp_path / "a", tmp_path / "b")
+    plain = compare_folders(*folders, prompts, False, False)
+    found = compare_folders(*folders, prompts, False, False, clip, inception)
+    eye = Eye()
+    features = [eye.features(side) for side in (a, b)]
+    kernel = kernel_distance(*features)
+    assert found["fid"] == pytest.approx(frechet_distance(*features)) and found["inception"] == "eye (e1e1e1e1e1e1)"
+    assert (found["kid_inception"], found["kid_inception_error"]) == pytest.approx((kernel.mean, kernel.error))
+    assert found["fid_note"].startswith("N = 40 is few for 5 features: even")
+    for name, side in (("first", a), ("second", b)):
+        expected = (eye.embed_images(side).astype(float) * eye.embed_texts(prompts)).sum(axis=1).mean()
+        assert found[f"clip_{name}"] == pytest.approx(expected)
+        assert found[f"clip_scorer_{name}"] == plain[f"clip_{name}"]
+    assert found["fd"] == plain["fd"] and "fid" not in plain and "clip_scorer_first" not in plain
+    with pytest.raises(InputError, match="--clip scores pictures by their prompts"):
+        compare_folders(*folders, None, False, False, clip)
+
+
+def test_what_is_said_of_few_pictures():
+    from fastdiffusers.evaluation.backbone import few_note
+
+    assert few_note(20_481, 2048) == ""
+    assert "few for 2048 features: even" in few_note(4000, 2048)
+    assert "covariances are singular" in few_note(2048, 2048)

@@ -71,3 +71,20 @@ def test_bad_features(bad, message):
         with pytest.raises(InputError, match=message) as error:
             frechet_distance(*pair)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (9, 4), (4, 30)])
+def test_fewer_samples_than_features_where_they_are_allowed(n, m):
+    """Against the definition with explicit square roots of the singular covariances."""
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((n, 8)), rng.standard_normal((m, 8)) * 2 + 1
+    shift = a.mean(axis=0) - b.mean(axis=0)
+    cov_a, cov_b = np.cov(a.T), np.cov(b.T)
+    eigenvalues = np.linalg.eigvals(cov_a @ cov_b).real
+    expected = shift @ shift + np.trace(cov_a + cov_b) - 2 * np.sqrt(np.maximum(eigenvalues, 0)).sum()
+    assert frechet_distance(a, b, few=True) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(a, a, few=True) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(InputError, match=f"{min(n, m)} samples are too few"):
+        frechet_distance(*((a, b) if n < m else (b, a)))
+    with pytest.raises(InputError, match=r"1 samples are too few .* valid is at least 2"):
+        frechet_distance(a[:1], b, few=True)
