@@ -126,6 +126,8 @@ def measure_speed(pipe: Any, arms: list[Arm], prompts: list[str], steps: int, re
             seconds=statistics.median(own),
             uncached_seconds=statistics.median(seconds[0]),
             rounds=len(prompts),
+            threads=torch.get_num_threads(),
+            load=round(os.getloadavg()[0], 2),
         )
     results.save()
 

@@ -13,9 +13,11 @@ from fastdiffusers.counting import counted
 from fastdiffusers.environment import prepare
 from fastdiffusers.errors import InputError
 from fastdiffusers.models.info import ModelInfo, describe
+from fastdiffusers.options import build_config
 from fastdiffusers_caching.polynomial import Polynomial, store
 
 FEWEST_PROMPTS = 4
+SEARCH_PROMPTS = 8  # drawn as one batch for every mask that a search tries
 KINDS = ("teacache", "magcache", "static")
 
 
@@ -49,19 +51,29 @@ class Run:
         low, high = min(magnitudes.ratios), max(magnitudes.ratios)
         return f"{magnitudes.source}; ratios from {low:.4g} to {high:.4g}", keep_magnitudes(magnitudes, info)
 
-    def static(self, budget: int, steps: int | None) -> tuple[str, Path]:
-        """Search the best mask of ``budget`` computed steps on the first four prompts."""
+    def static(self, budget: int, steps: int | None, order: int = 0, damping: float = 1.0) -> tuple[str, Path]:
+        """Search the best mask of ``budget`` computed steps for a forecast, on the first eight prompts."""
+        from fastdiffusers_caching.static import StaticConfig
+
+        given = {"budget": budget, "steps": steps, "order": order, "damping": damping}
+        build_config("static", StaticConfig, {name: value for name, value in given.items() if value is not None})
         pipe, info, texts = self._open()
         from fastdiffusers_caching.mask_search import search
         from fastdiffusers_caching.masks import keep_schedule
 
-        texts = texts[:FEWEST_PROMPTS]
+        texts = texts[:SEARCH_PROMPTS]
         with _bar(None) as progress:
             found, error = search(
-                pipe, texts, budget, steps or info.default_setting.steps, lambda tried: progress(tried, 0)
+                pipe,
+                texts,
+                budget,
+                steps or info.default_setting.steps,
+                lambda tried: progress(tried, 0),
+                order,
+                damping,
             )
         told = f"mask {found.bits}; relative L1 error of the latents {error:.4g} over {counted(len(texts), 'prompt')}"
-        return told, keep_schedule(found, error, info)
+        return told, keep_schedule(found, error, info, order, damping)
 
     def _open(self) -> tuple[Any, ModelInfo, list[str]]:
         import fastdiffusers

@@ -28,15 +28,25 @@ def calibrate(
         int | None,
         typer.Option(help="static: number of steps of the mask; default: the model's own"),
     ] = None,
+    order: Annotated[
+        int | None,
+        typer.Option(help="static: order of the forecast that the mask is for, 0 to 4; default: 0, plain reuse"),
+    ] = None,
+    damping: Annotated[
+        float | None,
+        typer.Option(help="static: damping of that forecast, 0 to 1; default: 1, none"),
+    ] = None,
 ) -> None:
     """Measure on a model what a cache has to know of it, and keep it beside the model."""
     from fastdiffusers.errors import InputError
-    from fastdiffusers_caching import calibration
+    from fastdiffusers_caching import calibration, masks
 
     if name not in calibration.KINDS:
         raise InputError(f"unknown calibration {name!r}; valid: {', '.join(calibration.KINDS)}")
-    if name != "static" and (budget is not None or steps is not None):
-        raise InputError(f"--budget and --steps are for static masks; {name} takes neither")
+    given = {"--budget": budget, "--steps": steps, "--order": order, "--damping": damping}
+    if name != "static" and any(value is not None for value in given.values()):
+        words = f"{', '.join(list(given)[:-1])} and {list(given)[-1]}"
+        raise InputError(f"{words} are for static masks; {name} takes none of them")
     if name == "static" and budget is None:
         raise InputError("static needs --budget, the number of computed steps")
     run = calibration.Run(model, prompts, dtype, threads)
@@ -45,7 +55,10 @@ def calibrate(
     elif name == "magcache":
         told, path = run.magcache()
     else:
-        told, path = run.static(budget or 0, steps)
+        told, path = run.static(budget or 0, steps, order or 0, 1.0 if damping is None else damping)
     print(told)
-    options = f":budget={budget}" + (f":steps={steps}" if steps else "") if name == "static" else ""
+    options = ""
+    if name == "static":
+        forecast = masks.forecast_words(order or 0, 1.0 if damping is None else damping)
+        options = f":budget={budget}" + (f":steps={steps}" if steps else "") + forecast
     print(f"written to {path}; `--accel {name}{options}` uses it from now on")

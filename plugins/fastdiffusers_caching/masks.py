@@ -51,27 +51,45 @@ def check_steps(schedule: Schedule, steps: int) -> None:
         raise PlanError(f"the mask computes step {latest}, here are steps 0 to {steps - 1}; give one of these")
 
 
-def keep_schedule(schedule: Schedule, error: float, info: ModelInfo) -> Any:
-    """Keep a searched schedule with its error; one for the same steps and budget is replaced. Returns the file."""
+def forecast_words(order: int, damping: float, mark: str = "", joint: str = ":") -> str:
+    """The options of ``static`` that say what is forecast, none for plain reuse: ``:order=1:damping=0.7``."""
+    words = [f"order{mark or '='}{order}"] if order else []
+    words += [f"damping{mark or '='}{damping:g}"] if order and damping != 1 else []
+    return "".join(joint + word for word in words)
+
+
+def keep_schedule(schedule: Schedule, error: float, info: ModelInfo, order: int = 0, damping: float = 1.0) -> Any:
+    """Keep a searched schedule with its error; one for the same steps, budget and forecast is replaced.
+
+    Returns the file.
+    """
     try:
         entries = calibration_file.read("static", info, _parse) or {}
     except PlanError:  # made for other weights, or damaged: nothing in it is of use
         entries = {}
-    entries[f"{len(schedule.computed)}/{schedule.steps}"] = {"mask": schedule.bits, "relative_l1": error}
+    key = _key(len(schedule.computed), schedule.steps, order, damping)
+    entries[key] = {"mask": schedule.bits, "relative_l1": error}
     return calibration_file.write("static", {"masks": entries}, info)
 
 
-def kept_schedule(info: ModelInfo, budget: int, steps: int) -> Schedule:
-    """The schedule that was searched for; a `PlanError` with the command when there is none."""
+def kept_schedule(info: ModelInfo, budget: int, steps: int, order: int = 0, damping: float = 1.0) -> Schedule:
+    """The schedule that was searched for; a `PlanError` with the command when there is none for this forecast."""
     entries = calibration_file.read("static", info, _parse) or {}
-    entry = entries.get(f"{budget}/{steps}")
+    entry = entries.get(_key(budget, steps, order, damping))
     if entry is None:
         words = calibration_file.command("static", info)
+        forecast = forecast_words(order, damping, mark=" ", joint=" --")
         raise PlanError(
-            f"static has no mask of {budget} computed steps out of {steps} for {info.name}: run `{words} "
-            f"--budget {budget} --steps {steps}` once, or give mask=…"
+            f"static has no mask of {budget} computed steps out of {steps} for {info.name}"
+            f"{' with' + forecast_words(order, damping, joint=' ') if order else ''}: run `{words} "
+            f"--budget {budget} --steps {steps}{forecast}` once, or give mask=…"
         )
     return read_schedule(entry["mask"])
+
+
+def _key(budget: int, steps: int | None, order: int, damping: float) -> str:
+    """Under which a schedule is kept, such as ``11/28`` and ``11/28/order=1``."""
+    return f"{budget}/{steps}{forecast_words(order, damping, joint='/')}"
 
 
 def _parse(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
