@@ -72,7 +72,8 @@ def write_grid(path: Path, pictures: Mapping[str, np.ndarray]) -> None:
     pen = ImageDraw.Draw(sheet)
     for r, (label, row) in enumerate(pictures.items()):
         top = r * (LINE + height + GAP) + GAP
-        pen.text((MARGIN, top), _fitting(pen, label, size[0] - 2 * MARGIN), fill="black")
+        shown = label.replace("μ", "shift")  # which Pillow's own font lacks
+        pen.text((MARGIN, top), _fitting(pen, shown, size[0] - 2 * MARGIN), fill="black")
         for c, picture in enumerate(row):
             sheet.paste(Image.fromarray(picture), (MARGIN + c * (width + GAP), top + LINE))
     with atomic_write(path) as temporary:
