@@ -190,7 +190,9 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
         if self.target_ema and "consistency" not in self.terms:
             raise InputError(f"target_ema={self.target_ema:g} averages a student for the term consistency; set it to 0")
         if self.trajectories and self.data != TEACHER_DATA:
-            raise InputError(f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}")
+            raise InputError(
+                f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}; on pictures, set it to false"
+            )
 
     def _check_matching(self) -> None:
         if self.dmd_simulation and self.dmd_on != "clean":

@@ -37,6 +37,7 @@ class InferenceEngine(Engine):
             raise CompileError("engine=inference is for CPUs, and Paddle computes on a GPU; use engine=cinn or static")
 
     def build(self, segment: Segment, files: Path | None) -> Built:
+        from paddle.base import core
         from paddle.inference import Config, create_predictor
 
         place = str((files or Path()) / PROGRAM)
@@ -58,6 +59,9 @@ class InferenceEngine(Engine):
         order = [int(name[1:]) for name in found.get_input_names()]
 
         def run(tensors: Sequence[Any]) -> Sequence[Any]:
-            return list(found.run([tensors[index].contiguous() for index in order]))
+            try:
+                return list(found.run([tensors[index].contiguous() for index in order]))
+            finally:  # each run leaves the whole process with one thread
+                core.set_num_threads(current().threads)
 
         return Built(run)

@@ -50,13 +50,13 @@ def recipe(tmp_path: Path) -> list[str]:
 def test_a_dry_run_says_everything_and_leaves_nothing(fastdiff, tiny, tmp_path, method):
     (tmp_path / "prompts.txt").write_text(PROMPTS)
     words = ["--recipe", "flux-emoji", "--model", tiny, f"prompts={tmp_path / 'prompts.txt'}", "rank=2", "workers=1"]
-    words += ["start="] if method == "dmd2" else []
+    words += ["start="] if method in ("dmd2", "flux-lightning") else []
     done = fastdiff("distill", method, *words, "--dry-run", "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["method"] == method and found["recipe"]["rank"] == 2 and found["recipe"]["model"] == str(tiny)
     assert found["out"].endswith(f"/{method}-4") and str(tmp_path / "home") in found["out"]
-    opponents = {"flux-lightning": {"heads"}, "dmd2": {"critic"}}.get(method, set())
+    opponents = {"flux-lightning": {"heads", "critic"}, "dmd2": {"critic"}}.get(method, set())
     assert found["trained_parameters"].keys() == {"student"} | opponents
     recipe = found["recipe"]
     rounds = recipe["opponent_turns"] + 1 if opponents else 1
@@ -73,7 +73,7 @@ def test_a_dry_run_says_everything_and_leaves_nothing(fastdiff, tiny, tmp_path, 
         "memory",
     ):
         assert line in said, line
-    assert "  checkpoint_every = 100" in said
+    assert f"  checkpoint_every = {recipe['checkpoint_every']}" in said
     assert not (tmp_path / "home").exists()
 
 
@@ -121,14 +121,18 @@ def test_only_flux_is_distilled(fastdiff, tiny, tmp_path, monkeypatch):
         (["pcm", "terms=[consistensy]"], "unknown term 'consistensy'; valid: adversarial, consistency"),
         (["pcm", "start=nowhere"], "unknown value of recipe key 'start': 'nowhere'; valid: dmd2, flux-lightning"),
         (["pcm", "start=lcm"], "start=lcm, but there is no lcm adapter for tiny; train one (fastdiff distill lcm)"),
-        (["pcm", "phases=5"], "solver_steps 24 is no multiple of phases 5"),
+        (["pcm", "phases=5"], "solver_steps 8 is no multiple of phases 5"),
         (["pcm", "method=lcm"], "recipe key 'method' is the first word of the command"),
         (["pcm", "targets=[attn]"], "unknown target 'attn'; valid: all, attention"),
         (["pcm", "precision=bf16-o2"], "precision=bf16-o2 has no effect on a CPU; valid here: float32"),
         (["pcm", "--resume", "always"], "unknown value of --resume: 'always'; valid: auto, never"),
         (["pcm", "--recipe", "nothing"], "unknown recipe of pcm: 'nothing'; valid: flux-emoji, flux.1-dev, or a YAML"),
         (["pcm", "--recipe", "nothing.yaml"], "cannot read recipe 'nothing.yaml'"),
-        (["pcm", "--data", "nowhere"], "data 'nowhere' does not exist"),
+        (
+            ["pcm", "--data", "nowhere"],
+            "trajectories=true needs data=teacher, got data=nowhere; on pictures, set it to",
+        ),
+        (["pcm", "--data", "nowhere", "trajectories=false"], "data 'nowhere' does not exist"),
         (
             ["pcm", "--data", "teacher", "data=teacher"],
             "--data and the recipe key data= are the same; give one of them",

@@ -18,7 +18,7 @@ PROMPTS = ["a red apple", "two blue houses by the sea", "a cat on a mat"]
 @pytest.fixture
 def words(tmp_path: Path, tiny: Path) -> list[str]:
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
-    return ["--prompts", str(tmp_path / "prompts.txt"), "--model", str(tiny), "--steps", "8", "--threads", "1"]
+    return ["--prompts", str(tmp_path / "prompts.txt"), "--model", str(tiny), "--steps", "8"]
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [5]), (2, [2, 3]), (3, [1, 2, 2]), (5, [1] * 5)])
