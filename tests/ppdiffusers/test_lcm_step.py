@@ -62,7 +62,7 @@ def step(pipelines):
 def test_levels_are_those_of_the_solver(step):
     _, scene, _ = step
     assert scene.sigma.numpy().tolist() == [19, 359, 999]
-    assert scene.following.numpy().tolist() == [0, 339, 979]
+    assert scene.level(scene.n + 1).numpy().tolist() == [0, 339, 979]
     assert scene.end.numpy().tolist() == [0, 0, 0]
     close(scene.x, GOLDEN["x"], 1e-5)
 
@@ -72,7 +72,7 @@ def test_both_jumps_and_the_guided_solver_between_them(step):
     close(scene.landing, GOLDEN["made"], 2e-3, 2e-3)
     with paddle.no_grad():
         guided = scene.by_teacher(scene.x, scene.sigma)
-        nearer = scene.process.step(scene.x, guided, scene.sigma, scene.following)
+        nearer = scene.process.step(scene.x, guided, scene.sigma, scene.level(scene.n + 1))
     close(nearer, GOLDEN["nearer"], 1e-3, 1e-3)
     close(phase_target(scene), GOLDEN["goal"], 3e-3, 2e-3)
     # at timestep 0 the jump is the identity
