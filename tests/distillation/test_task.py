@@ -5,90 +5,21 @@ import itertools
 import numpy as np
 import paddle
 import pytest
-from safetensors.numpy import load_file
+from fake_store import ALL, DMD2
 from tiny_roles import disturb
 
-import fastdiffusers.distillation.task as task_module
-import fastdiffusers.distillation.validation as validation_module
-from fastdiffusers.distillation.data import Examples
 from fastdiffusers.distillation.export import student_layers
 from fastdiffusers.distillation.health import BLIND_STEPS
-from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET, TEACHER
 from fastdiffusers.distillation.task import DistillTask
 from fastdiffusers.distillation.terms.adversarial import HEADS
-from fastdiffusers.testing import tiny_flux
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.trainer import Trainer
 from fastdiffusers.weights.lora import write_lora
 
-TOKENS, CELLS = 16, 64  # of text; of a 32 × 32 picture
-
-
-class FakeStore:
-    """Random examples of one size."""
-
-    def __init__(self, guidance: bool = False) -> None:
-        rng = np.random.default_rng(0)
-        self.latents = rng.standard_normal((6, CELLS, 16)).astype(np.float32)
-        self.text = rng.standard_normal((6, TOKENS, 16)).astype(np.float32)
-        self.pooled = rng.standard_normal((6, 16)).astype(np.float32)
-        self.guidance = rng.uniform(1, 4, 6).astype(np.float32) if guidance else None
-        self.states = rng.standard_normal((6, 7, CELLS, 16)).astype(np.float32)
-        self.meta = {"source": "nothing"}
-
-    def __len__(self) -> int:
-        return 6
-
-    def examples(self, rows: np.ndarray, rng: np.random.Generator) -> Examples:
-        told = None if self.guidance is None else self.guidance[rows]
-        captions = [f"picture {row}" for row in rows]
-        return Examples(
-            self.latents[rows], self.text[rows], self.pooled[rows], (32, 32), captions, told, self.states[rows], None
-        )
-
-    def empty(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.full((1, TOKENS, 16), -1, np.float32), np.full((1, 16), -2, np.float32)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tiny_flux(folder, layers=1, single_layers=2)
-    return str(folder)
-
-
-@pytest.fixture
-def make(model, monkeypatch):
-    """A built task: ``make(guidance of the store's, **recipe)``."""
-
-    def build(stored: bool = False, **changes) -> tuple[DistillTask, list]:
-        monkeypatch.setattr(task_module, "prepare", lambda pipe, options: FakeStore(stored))
-        values = {"model": model, "rank": 2, "phases": 2, "solver_steps": 6, "batch": 3, "compile": False, "steps": 10}
-        task = DistillTask(DistillConfig(**{**values, "warmup_steps": 0, "lr": 1e-3, "ema": 0.0, **changes}))
-        return task, task.build()
-
-    return build
-
-
-DMD2 = {
-    "terms": ("dmd",),
-    "dmd_weight": 1.0,
-    "dmd_on": "clean",
-    "dmd_critic": True,
-    "dmd_simulation": True,
-    "dmd_gan_weight": 0.01,
-    "sampler": "lcm",
-    "opponent_turns": 2,
-    "stop_after": 9,
-}
-
 
 def scene_of(task: DistillTask, index: int = 0, count: int = 3):
     return task.scene(*task.batch(np.arange(count), np.random.default_rng(index)), index)
-
-
-ALL = {"terms": ("consistency", "adversarial", "dmd", "reflow"), "dmd_critic": True}
 
 
 def moved(task: DistillTask, groups: list, folder, steps: int) -> list[set[str]]:
@@ -352,71 +283,3 @@ def test_a_student_starts_as_the_adapter_it_is_given_and_its_average_too(make, t
     for name, value in second.networks.parameters[TARGET].items():
         np.testing.assert_array_equal(value.numpy(), student[name.replace(TARGET, STUDENT, 1)].numpy())
     assert any(value.numpy().any() for name, value in student.items() if name.endswith("lora_B"))
-
-
-@pytest.mark.parametrize("sampler", ["euler", "lcm"])
-def test_validations_draw_large_pictures_a_few_at_a_time_and_the_same(make, monkeypatch, sampler):
-    task, _ = make(validation_prompts=12, teacher_steps=3, sampler=sampler)
-    disturb(task.networks.parameters[STUDENT])
-    whole = task.validation
-    assert len(whole.captions) == 12 and len(set(whole.captions)) == 3
-    sizes = []
-    predict = task.networks.predict
-    monkeypatch.setattr(
-        task.networks, "predict", lambda role, x, *more: sizes.append(len(x)) or predict(role, x, *more)
-    )
-    monkeypatch.setattr(validation_module, "TOKENS_AT_ONCE", 5 * CELLS)
-    for role, steps in ((TEACHER, 3), (STUDENT, 2)):
-        expected = whole.teacher if role == TEACHER else whole.draw(STUDENT, 2)
-        np.testing.assert_allclose(whole.draw(role, steps), expected, atol=1e-5)
-    assert max(sizes) == 5
-    figures = task.validate()
-    latents = whole.draw(STUDENT, task.config.drawn_steps)
-    assert figures["rmse"] == pytest.approx(float(np.sqrt(((latents - whole.teacher) ** 2).mean())), rel=1e-5)
-    hurried = whole.draw(TEACHER, task.config.drawn_steps)
-    assert figures["teacher_rmse"] == pytest.approx(float(np.sqrt(((hurried - whole.teacher) ** 2).mean())), rel=1e-5)
-
-
-def test_validations_are_of_the_size_that_is_trained(make):
-    task, _ = make(validation_prompts=4, teacher_steps=2)
-    assert task.validation.teacher_pictures.shape == (4, 32, 32, 3)
-    task, _ = make(validation_prompts=4, teacher_steps=2, resolution=16)
-    assert task.validation.teacher_pictures.shape == (4, 16, 16, 3)
-    assert task.describe()[3].endswith(" ".join(f"{edge:.4f}" for edge in task.grid((16, 16)).edges))
-
-
-class Crash(Exception):
-    """Ends a training as a kill would."""
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}, {**DMD2, "ema": 0.9}],
-    ids=["plain", "averaged", "dmd2"],
-)
-def test_cut_and_resumed_is_the_same_adapter_bit_for_bit(make, tmp_path, changes):
-    """Student, target, heads and critic with their optimisers, the turns, data and noise all go on where they were."""
-    words = {**ALL, **changes, "steps": 7, "checkpoint_every": 2, "sample_every": 3, "opponent_warmup": 1}
-    words |= {"validation_prompts": 2, "teacher_steps": 2}
-
-    def run(folder, crash_at: int | None = None) -> None:
-        task, groups = make(**words)
-        if crash_at is not None:
-            step = task.step
-            task.step = lambda batch, index: _crash() if index == crash_at else step(batch, index)
-        Trainer(task, groups, folder).run()
-
-    run(tmp_path / "whole")
-    with pytest.raises(Crash):
-        run(tmp_path / "cut", crash_at=5)
-    assert not (tmp_path / "cut" / "adapter.safetensors").exists()
-    run(tmp_path / "cut")
-    whole, cut = (load_file(tmp_path / name / "adapter.safetensors") for name in ("whole", "cut"))
-    assert whole.keys() == cut.keys()
-    for name, value in whole.items():
-        np.testing.assert_array_equal(cut[name], value, err_msg=name)
-    assert any(value.any() for name, value in whole.items() if "lora_B" in name or "lora_up" in name)
-
-
-def _crash():
-    raise Crash
