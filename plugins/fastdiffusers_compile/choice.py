@@ -20,7 +20,6 @@ WORDS = {
 }
 
 PUBLISHED = {"flux.1-dev": 1.318, "flux.1-schnell": 1.308}  # the lower of two figures each
-LARGE = 512  # hidden size from which oneDNN's kernels are used
 
 
 def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
@@ -34,7 +33,7 @@ def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
         return STATIC, f"chosen because CINN cannot run: {what}"
     return (
         INFERENCE,
-        f"chosen because CINN cannot run on a CPU ({what}) and this is the fastest of Paddle's engines on one",
+        f"chosen because CINN cannot run on a CPU ({what}), for which Paddle has this engine",
     )
 
 
@@ -53,16 +52,10 @@ def refuse(name: str, engine: str, config: CompileConfig, build: PaddleBuild | N
         raise PlanError("dtype=bfloat16 is oneDNN's on a CPU; leave onednn=off out")
 
 
-def _factor(engine: str, reduced: bool, model: str, hidden: int) -> Factor | None:
-    """What the engine buys, where it was measured or published."""
-    if engine == CINN:
-        published = PUBLISHED.get(model)
-        return None if published is None else Factor(published, "published by PaddleMIX for an A800, not executed here")
-    if engine != INFERENCE:
-        return None
-    if hidden < LARGE:
-        return None if reduced else Factor(1.2, "measured at hidden size 224 on one thread of a CPU")
-    return Factor(2.3 if reduced else 1.27, "measured at hidden size 1024 on one thread of a CPU")
+def _factor(engine: str, model: str) -> Factor | None:
+    """What the engine buys, where that was published; no factor of a CPU's has been measured well enough to tell."""
+    published = PUBLISHED.get(model) if engine == CINN else None
+    return None if published is None else Factor(published, "published by PaddleMIX for an A800, not executed here")
 
 
 def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, Setting], Prediction]:
@@ -73,12 +66,9 @@ def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, 
         # a build for GPUs may still run on a CPU; only the attach can tell
         engine, why = choose(fixed or config.engine, build, build is not None and build.cuda)
         refuse(name, engine, config, build)
-        hidden = int(info.transformer.get("num_attention_heads", 0)) * int(
-            info.transformer.get("attention_head_dim", 0)
-        )
         reduced = getattr(config, "dtype", AUTO) == BFLOAT16
         effect = f"{WORDS[engine]} runs the blocks{' in bfloat16' if reduced else ''}"
-        prediction = Prediction(True, why, effect, factor=_factor(engine, reduced, info.name, hidden))
+        prediction = Prediction(True, why, effect, factor=_factor(engine, info.name))
         return dataclasses.replace(prediction, fidelity=Fidelity.LOSSY) if reduced else prediction
 
     return predict
