@@ -134,7 +134,7 @@ def choose_adapter(info: ModelInfo, method: str, steps: int | None, default: int
         known = ", ".join(map(str, found))
         raise InputError(
             f"there is no {method} adapter of {steps} steps for {info.name}; valid: {known}, or train one (fastdiff "
-            f"distill {method} phases={steps})"
+            f"distill {method} phases={steps} --dry-run says what that takes)"
         )
     return found[steps]
 

@@ -166,7 +166,7 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
         if self.solver_steps % self.phases:
             raise InputError(
                 f"solver_steps {self.solver_steps} is no multiple of phases {self.phases}, so the phases' edges would "
-                "not lie on the grid"
+                f"not lie on the grid; valid are {self.phases}, {2 * self.phases}, {3 * self.phases} …"
             )
         if self.compat == "reference" and (self.dmd_critic or self.dmd_on != "phase"):
             raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
