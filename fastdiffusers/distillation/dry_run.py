@@ -14,6 +14,7 @@ from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.starting import start_folder
 from fastdiffusers.distillation.terms import term_class
+from fastdiffusers.distillation.turns import Turns
 from fastdiffusers.models.info import describe
 from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
@@ -50,7 +51,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     setting = info.default_setting
     side = config.resolution or setting.height
     grid = flow_grid(scheduler, info.tokens(side, side), config.solver_steps, config.phases)
-    student_turns = student_steps(config, bool(len(groups) > 1))
+    student_turns = Turns.of(config, opponents=len(groups) > 1).of_student(config.steps)
     bytes_needed = memory(config, frozen, sum(trained.values()))
     weights = ", ".join(f"{term.weight:g} × {name}" for term, name in zip(terms, config.terms, strict=True))
     found = source(DataOptions.of(config), info)
@@ -72,14 +73,6 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
         "memory_gib": round(bytes_needed / 2**30, 3),
         "levels": [float(edge) for edge in grid.edges],
     }
-
-
-def student_steps(config: DistillConfig, opponents: bool) -> int:
-    """How many of the recipe's steps are the student's turns."""
-    if not opponents:
-        return config.steps
-    left = max(0, config.steps - config.opponent_warmup)
-    return left // (config.opponent_turns + 1)
 
 
 def memory(config: DistillConfig, frozen: int, trained: int) -> int:

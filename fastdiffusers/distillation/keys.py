@@ -73,6 +73,9 @@ class DistillKeys(TrainerConfig):
 
     opponent_turns: int = key(1, "turns of the opponents (discriminator, critic) before each of the student", min=1)
     opponent_warmup: int = key(0, "turns that only the opponents have at first", min=0)
+    lazy: int = key(
+        1, "turns of the student in a row; the terms after the first act in one of them, so many times as heavy", min=1
+    )
 
     precision: str = key(
         "float32",

@@ -24,6 +24,7 @@ from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.starting import start_folder, start_from
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.terms.term import Term
+from fastdiffusers.distillation.turns import Turn, Turns
 from fastdiffusers.distillation.validation import Validation
 from fastdiffusers.models.info import describe
 from fastdiffusers.training.chance import RowChance
@@ -67,6 +68,7 @@ class DistillTask(Task):
         self.process = flow_process(config.compat)
         self.terms: list[Term] = [term_class(name, config.compat)(config, self.networks) for name in config.terms]
         self.opponents = [term for term in self.terms if term.groups()]
+        self.turns = Turns.of(config, bool(self.opponents))
         student = ParameterGroup(STUDENT, self.networks.parameters[STUDENT])
         self._grids: dict[tuple[int, int], PhaseGrid] = {}
         self._ropes: dict[tuple[tuple[int, int], int], Any] = {}
@@ -188,23 +190,19 @@ class DistillTask(Task):
         examples, rng = batch
         self._index = index
         scene = self.scene(examples, rng, index)
-        if self._opponents_turn(index):
+        turn = self.turns.at(index)
+        if turn is Turn.OPPONENTS:
             return self._opponents_step(scene)
         losses: list[paddle.Tensor] = []
         metrics: dict[str, float] = {}
-        for name, term in zip(self.config.terms, self.terms, strict=True):
+        acting = 1 if turn is Turn.FIRST else len(self.terms)
+        for i, (name, term) in enumerate(zip(self.config.terms[:acting], self.terms[:acting], strict=True)):
             loss, found = term.loss(scene)
-            losses.append(term.weight * loss)
+            losses.append((term.weight * self.turns.lazy if i else term.weight) * loss)
             metrics.update({name: number(loss), **found})
             if "critic_gap" in found and (warning := self._lag(found["critic_gap"])):
                 self._notices.append(warning)
         return Step(paddle.add_n(losses), frozenset({STUDENT}), metrics)
-
-    def _opponents_turn(self, index: int) -> bool:
-        config = self.config
-        if not self.opponents or index < config.opponent_warmup:
-            return bool(self.opponents)
-        return (index - config.opponent_warmup) % (config.opponent_turns + 1) < config.opponent_turns
 
     def _opponents_step(self, scene: Scene) -> Step:
         losses: list[paddle.Tensor] = []

@@ -59,8 +59,12 @@ def test_a_dry_run_says_everything_and_leaves_nothing(fastdiff, tiny, tmp_path, 
     opponents = {"flux-lightning": {"heads", "critic"}, "dmd2": {"critic"}}.get(method, set())
     assert found["trained_parameters"].keys() == {"student"} | opponents
     recipe = found["recipe"]
-    rounds = recipe["opponent_turns"] + 1 if opponents else 1
-    assert found["student_steps"] == (recipe["steps"] - recipe["opponent_warmup"]) // rounds
+    order = "S"
+    if opponents:
+        order = (
+            "O" * recipe["opponent_warmup"] + ("O" * recipe["opponent_turns"] + "S" * recipe["lazy"]) * recipe["steps"]
+        )
+    assert found["student_steps"] == (order * recipe["steps"])[: recipe["steps"]].count("S")
     assert len(found["levels"]) == found["recipe"]["phases"] + 1 and found["memory_gib"] > 0
     said = done.stderr
     for line in (

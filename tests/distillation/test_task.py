@@ -113,15 +113,6 @@ def test_the_reference_arithmetic_is_trained_with_when_asked_for(make, tmp_path)
     assert moved(task, groups, tmp_path, 2) == [{HEADS}, {STUDENT}]
 
 
-@pytest.mark.parametrize(
-    ("changes", "pattern"),
-    [({}, "OSOSOSOS"), ({"opponent_turns": 3}, "OOOSOOOS"), ({"opponent_warmup": 3, "opponent_turns": 2}, "OOOOOSOO")],
-)
-def test_the_order_of_turns(make, changes, pattern):
-    task, _ = make(terms=("consistency", "adversarial"), **changes)
-    assert "".join("SO"[task._opponents_turn(index)] for index in range(8)) == pattern
-
-
 def test_without_opponents_every_turn_is_the_students(make, tmp_path):
     task, groups = make(terms=("consistency", "reflow"))
     assert moved(task, groups, tmp_path, 2) == [{STUDENT}, {STUDENT}]
