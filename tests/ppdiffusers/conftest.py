@@ -13,6 +13,8 @@ NEEDS_EXTRA = (
     "test_commands.py",
     "test_lcm_step.py",
     "test_few_steps.py",
+    "test_unet_students.py",
+    "test_unet_training.py",
 )
 
 
