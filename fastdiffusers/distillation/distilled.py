@@ -100,6 +100,11 @@ def _other_base(card: AdapterCard, info: ModelInfo) -> tuple[str, ...]:
     return (f"WARNING: made for {card.base} ({card.base_sha256[:12]}…), this is {info.name} ({info.sha256[:12]}…)",)
 
 
+def levels_of(card: AdapterCard) -> int:
+    """Levels of a student's training."""
+    return int(card.training.get("solver_steps", SOLVER_STEPS))
+
+
 def is_unet(info: ModelInfo) -> bool:
     """Whether the model is one of Stable Diffusion's with a UNet, on which latent consistency adapters draw."""
     return info.parts.denoiser == "unet"
@@ -185,9 +190,8 @@ class Distilled(Accelerator):
             self._choice = choose(self.config.method, self.config, pipe.info)
             card = self._choice.card
             factor = card.scale * self.config.scale
-            levels = int(card.training.get("solver_steps", SOLVER_STEPS))
             self._merged = pipe.draw_in_few_steps(
-                self._choice.weights, factor, card.steps, recorder, card.sampler, levels
+                self._choice.weights, factor, card.steps, recorder, card.sampler, levels_of(card)
             )
             return
         if not isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):

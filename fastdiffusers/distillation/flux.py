@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fastdiffusers.distillation.adapter import AdapterCard
 from fastdiffusers.distillation.grid import PhaseGrid, flow_grid, scheduler_levels
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.process import Process, flow_process
 from fastdiffusers.distillation.samplers import EULER, FewSteps
 from fastdiffusers.distillation.teacher_family import Shapes, Size, TeacherFamily
+from fastdiffusers.errors import InputError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from fastdiffusers.weights.lora import LoraLayer, read_lora, write_kohya, write_lora
@@ -140,6 +142,14 @@ class FluxTeachers(TeacherFamily):
             return config.guidance_min, config.guidance_max
         middle = (config.guidance_min + config.guidance_max) / 2
         return middle, middle
+
+    def scheduler_for(self, card: AdapterCard) -> tuple[str, dict[str, Any]] | None:
+        if card.sampler != EULER:
+            raise InputError(
+                f"the student draws by the sampler {card.sampler}, which no stock scheduler of FLUX is; use it with "
+                "--accel, or merge one that draws by euler"
+            )
+        return None
 
 
 def _turned(shapes: Shapes) -> dict[str, tuple[int, int]]:

@@ -16,6 +16,7 @@ import numpy as np
 from fastdiffusers.models.info import ModelInfo
 
 if TYPE_CHECKING:
+    from fastdiffusers.distillation.adapter import AdapterCard
     from fastdiffusers.distillation.grid import PhaseGrid
     from fastdiffusers.distillation.keys import DistillConfig
     from fastdiffusers.distillation.networks import Networks
@@ -45,11 +46,13 @@ class TeacherFamily(ABC):
         cell: side in pixels of what one row of latents stands for: a token, or a cell.
         channels: numbers of such a row.
         unit: what the sides of examples are multiples of, in pixels.
+        own_form: the keys of `adapter.WEIGHTS`, one of `exporting.FORMATS`.
     """
 
     cell: int
     channels: int
     unit: int
+    own_form: str = "diffusers"
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info
@@ -135,5 +138,6 @@ class TeacherFamily(ABC):
     def drawn_guidance(self, config: DistillConfig) -> tuple[float, float]:
         """Least and greatest guidance that pictures of the student's adapter are drawn with."""
 
-    own_form = "diffusers"
-    """The keys of `adapter.WEIGHTS`."""
+    def scheduler_for(self, card: AdapterCard) -> tuple[str, dict[str, Any]] | None:
+        """Class and configuration of the stock scheduler that draws with a student; None: the model's own does."""
+        return None

@@ -30,9 +30,10 @@ def few_step_scheduler(settings: Mapping[str, Any], sampler: str, solver_steps: 
 
     ``solver_steps``: the levels of its training, of which the LCM scheduler visits some.
     """
+    settings = {name: value for name, value in settings.items() if name != "skip_prk_steps"}  # PNDM's alone
     if sampler == LCM:
         return "LCMScheduler", {**settings, "original_inference_steps": solver_steps}
-    ends = {"timestep_spacing": "trailing", "set_alpha_to_one": False, "clip_sample": False, "steps_offset": 0}
+    ends = {"timestep_spacing": "trailing", "set_alpha_to_one": False, "clip_sample": False, "steps_offset": 1}
     return "DDIMScheduler", {**settings, **ends}
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import paddle
 
+from fastdiffusers.distillation.adapter import AdapterCard
+from fastdiffusers.distillation.distilled import levels_of
 from fastdiffusers.distillation.grid import PhaseGrid, ddim_grid
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.process import LatentConsistency, VariancePreserving
@@ -24,6 +26,7 @@ from fastdiffusers.noise import picture_noise
 from fastdiffusers.pipelines import pixels
 from fastdiffusers.weights.lora_layer import LoraLayer
 from fastdiffusers_ppdiffusers.components import build_network, save_network
+from fastdiffusers_ppdiffusers.few_steps import few_step_scheduler
 from fastdiffusers_ppdiffusers.roles import UNetConditions, UNetNetworks
 from fastdiffusers_ppdiffusers.sampler import UNetSampler
 from fastdiffusers_ppdiffusers.timesteps import TimestepWalk, betas_of, trailing_timesteps
@@ -151,4 +154,9 @@ class UNetTeachers(TeacherFamily):
         save_network(student, folder / "unet")
 
     def drawn_guidance(self, config: DistillConfig) -> tuple[float, float]:
+        if config.train == "full":  # it is told which
+            return config.guidance_min, config.guidance_max
         return IN_WEIGHTS, IN_WEIGHTS
+
+    def scheduler_for(self, card: AdapterCard) -> tuple[str, dict[str, Any]] | None:
+        return few_step_scheduler(self.info.scheduler(), card.sampler, levels_of(card))

@@ -132,7 +132,10 @@ def test_families_that_say_nothing_of_it_are_not_distilled(fastdiff, tiny, tmp_p
         (["pcm", "targets=[attn]"], "unknown target 'attn'; valid: all, attention"),
         (["pcm", "precision=bf16-o2"], "precision=bf16-o2 has no effect on a CPU; valid here: float32"),
         (["pcm", "--resume", "always"], "unknown value of --resume: 'always'; valid: auto, never"),
-        (["pcm", "--recipe", "nothing"], "unknown recipe of pcm: 'nothing'; valid: flux-emoji, flux.1-dev, or a YAML"),
+        (
+            ["pcm", "--recipe", "nothing"],
+            "unknown recipe of pcm: 'nothing'; valid: flux-emoji, flux.1-dev, sd15, sdxl, or a YAML",
+        ),
         (["pcm", "--recipe", "nothing.yaml"], "cannot read recipe 'nothing.yaml'"),
         (
             ["pcm", "--data", "nowhere"],

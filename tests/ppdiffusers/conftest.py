@@ -1,9 +1,14 @@
 """The tests of ppdiffusers' pipelines need the extra; those of the rest of the plugin do not."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from ppdiffusers_checkpoint import write
 
 from fastdiffusers_ppdiffusers.runtime import is_installed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))  # the documents' commands
 
 NEEDS_EXTRA = (
     "test_pipelines.py",

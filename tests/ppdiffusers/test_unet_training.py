@@ -7,20 +7,24 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from commands import lcm
 from PIL import Image
 from safetensors.numpy import load_file
 
 import fastdiffusers
 from fastdiffusers.distillation.adapter import WEIGHTS, read_card
 from fastdiffusers.distillation.dry_run import describe_distillation
+from fastdiffusers.distillation.imported import import_command
 from fastdiffusers.distillation.keys import DistillConfig
+from fastdiffusers.distillation.merged_folder import merge_folder
 from fastdiffusers.distillation.method import teacher_family
 from fastdiffusers.distillation.networks import STUDENT, TARGET, TEACHER
+from fastdiffusers.distillation.process import LatentConsistency
 from fastdiffusers.distillation.task import DistillTask
 from fastdiffusers.errors import InputError, PlanError, WeightsError
 from fastdiffusers.models.info import describe
 from fastdiffusers.plugins import registry
-from fastdiffusers.training.recipe import load_recipe
+from fastdiffusers.training.recipe import build_config, load_recipe
 from fastdiffusers.training.trainer import Trainer
 from fastdiffusers_ppdiffusers.components import load_network
 from fastdiffusers_ppdiffusers.few_steps import few_step_scheduler
@@ -98,6 +102,7 @@ def trained(config: DistillConfig, folder: Path, crash_at: int | None = None) ->
     return task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "name"), [("lcm", "sdxl"), ("pcm", "sd15")])
 def test_an_adapter_comes_out_and_a_cut_training_gives_the_same(configured, tmp_path, method, name):
     config = configured(method, name)
@@ -125,11 +130,19 @@ def test_an_adapter_comes_out_and_a_cut_training_gives_the_same(configured, tmp_
         (record,) = session.report()
     assert record.engaged and record.stats["steps"] == 4 and record.stats["layers"] == len(task.networks.bank.layers)
     assert np.isfinite(first).all()
+    # as one folder it draws the same, with the steps and the scheduler of its own
+    merged = merge_folder(tmp_path / "whole", info, tmp_path / "merged")
+    assert merged.weights == len(task.networks.bank.layers)
+    alone = fastdiffusers.load(tmp_path / "merged")
+    assert type(alone.scheduler).__name__ == {"lcm": "LCMScheduler", "pcm": "DDIMScheduler"}[method]
+    again = alone("a red apple", seed=1, height=16, width=16, output_type="latent").latents
+    assert np.abs(again - first).max() <= 1e-5 * np.abs(first).max()
     for words, said in (({"guidance": 6.0}, "valid is --guidance 0 to 2"), ({"steps": 9}, "4 steps, not 9")):
         with pytest.raises(PlanError, match=said):
             fastdiffusers.accelerate(pipe, f"{method}:adapter={tmp_path / 'whole'}", **words)
 
 
+@pytest.mark.slow
 def test_a_student_trained_in_full_is_told_the_guidance_and_followed_by_its_average(configured, tmp_path):
     name = "sdxl"
     config = configured("lcm", name, f"{name}-full", lr="1e-4")
@@ -150,6 +163,22 @@ def test_a_student_trained_in_full_is_told_the_guidance_and_followed_by_its_aver
     assert again.config.time_cond_proj_dim == 256
     for key, value in again.named_parameters():
         assert (value.numpy() == task.networks.parameters[STUDENT][f"{STUDENT}.{key}"].numpy()).all(), key
+    # the folder with it is told the guidance, one branch at any
+    merge_folder(tmp_path / "whole", describe(config.model), tmp_path / "merged")
+    pipe = fastdiffusers.load(tmp_path / "merged")
+    assert (pipe.info.default_setting.steps, pipe.info.default_setting.guidance) == (4, 5.0)
+    words = {"height": 16, "width": 16, "output_type": "latent", "num_inference_steps": 1}
+    drawn = [pipe("a cat", seed=1, guidance_scale=guidance, **words).latents for guidance in (5.0, 9.0)]
+    told = task.family.encode_captions(pipe, ["a cat"])[:2]
+    for latents, guidance in zip(drawn, (5.0, 9.0), strict=True):
+        walk = task.family.walk(config, (16, 16), 1, student=True)
+        given = task.told(*told, np.full(1, guidance, np.float32), (16, 16))
+        with paddle.no_grad():
+            x = paddle.to_tensor(task.family.noise([1], (16, 16)))
+            predicted = task.networks.predict(STUDENT, x, paddle.full([1], 999.0), given)
+            expected = walk.step(predicted, 0, x).numpy()
+        assert np.abs(latents - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert (drawn[0] != drawn[1]).any()
     scene = task.scene(*task.batch(np.arange(2), np.random.default_rng(0)), 0)
     assert (scene.student.guidance.numpy() == scene.scale.numpy()).all() and (scene.scale.numpy() >= 4).all()
     with paddle.no_grad():
@@ -213,6 +242,25 @@ def test_the_teacher_draws_examples_with_its_guidance(configured, tmp_path, pict
 def test_what_a_unet_cannot_do_is_refused_before_anything_is_prepared(configured, keys, said):
     with pytest.raises(InputError, match=said.replace("(", r"\(")):
         describe_distillation(configured("lcm", "sd15", **keys))
+
+
+@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_the_documents_commands_become_recipes_of_these_models(checkpoints, pictures, name, lora):
+    """LoRA and in full; only the places are ours, and what a CPU cannot do."""
+    imported = import_command(lcm(lora, name == "sdxl"))
+    places = {"model": str(checkpoints[name]), "data": str(pictures), "data_kind": "auto", "file_list": ""}
+    here = {"precision": "float32", "resolution": 16, "min_side": 0}
+    config = build_config(DistillConfig, {**imported.recipe, **places, **here, "method": imported.method})
+    lines, figures = describe_distillation(config)
+    assert figures["levels"] == [999.0, 0.0] and any("examples:" in line for line in lines)
+    family = teacher_family(describe(checkpoints[name]))
+    shipped = load_recipe(DistillConfig, registry().distillers["lcm"].recipe(name if lora else f"{name}-full", ""))
+    same = "terms phases student_steps sampler solver_steps form loss huber_c guidance_min guidance_max true_guidance "
+    same += "edge_share steps batch warmup_steps weight_decay clip recompute target_ema train"
+    for key in same.split() + (["rank", "lr"] if lora else []):
+        assert getattr(config, key) == getattr(shipped, key), key
+    assert isinstance(family.process(config), LatentConsistency)
 
 
 @pytest.mark.parametrize(
