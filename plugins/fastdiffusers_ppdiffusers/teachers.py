@@ -59,7 +59,7 @@ class UNetTeachers(TeacherFamily):
             raise InputError(f"true_guidance=false, but the UNet of {name} has no guidance input; valid: true")
         if config.compat != "none":
             raise InputError(f"compat={config.compat} is the arithmetic of a flow; for the UNet of {name} valid: none")
-        if config.phases > 1 and config.sampler == LCM:
+        if "consistency" in config.terms and config.phases > 1 and config.sampler == LCM:
             raise InputError(
                 f"sampler={LCM} goes by way of the clean latent, to which a student of {config.phases} phases does not "
                 f"jump; valid: sampler={EULER}, or phases=1"
