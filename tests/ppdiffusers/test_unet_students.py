@@ -10,6 +10,7 @@ from formula_weights import formula
 
 import fastdiffusers
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, write_card
+from fastdiffusers.distillation.exporting import export_adapter, open_source
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.method import teacher_family
 from fastdiffusers.distillation.networks import STUDENT
@@ -111,6 +112,20 @@ def test_files_have_the_keys_and_shapes_that_diffusers_opens(student, tmp_path, 
     for path, layer in layers.items():
         down, up = factors(path, shapes[path])
         close(layer.delta(), ALPHA / RANK * up @ down, 1e-5, path)
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+def test_an_exported_file_has_the_scale_of_the_card(student, pipelines, tmp_path, form):
+    family, networks, _ = student("sd15")
+    write(family, networks, tmp_path / WEIGHTS, "kohya")
+    info = pipelines("sd15").info
+    write_card(tmp_path, AdapterCard("lcm", info.name, info.sha256, 4, "lcm", 1.0, 1.0, scale=0.5))
+    done = export_adapter(open_source(tmp_path), info, form, tmp_path / "x.safetensors", "float32")
+    assert (done.layers, done.rank) == (79, RANK)
+    shapes = {path: layer.shape for path, layer in networks.bank.layers.items()}
+    before, after = (family.read_adapter(tmp_path / name, shapes)[0] for name in (WEIGHTS, "x.safetensors"))
+    for path, layer in before.items():
+        close(after[path].delta(), 0.5 * layer.delta(), 1e-6, path)
 
 
 def write(family, networks, path: Path, form: str) -> None:

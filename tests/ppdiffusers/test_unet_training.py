@@ -285,9 +285,9 @@ def test_a_dry_run_says_roles_levels_and_memory(configured):
     assert figures["levels"] == [999.0, 749.0, 499.0, 249.0, 0.0]
 
 
-@pytest.mark.parametrize(("name", "count"), [("sd15", 278), ("sdxl", 788)])
-def test_adapters_are_on_the_layers_of_the_published_ones(checkpoints, monkeypatch, name, count):
-    """By the settings of the published UNets; no weights."""
+@pytest.mark.parametrize(("name", "count", "numbers"), [("sd15", 278, 67_252_224), ("sdxl", 788, 196_751_360)])
+def test_adapters_are_on_the_layers_of_the_published_ones(checkpoints, monkeypatch, name, count, numbers):
+    """By the settings of the published UNets, no weights; at rank 64 as many numbers as the files of 135 and 394 MB."""
     from fastdiffusers.distillation import exporting
     from fastdiffusers_ppdiffusers import teachers
     from fastdiffusers_ppdiffusers.roles import GROUPS, WITHIN
@@ -302,6 +302,7 @@ def test_adapters_are_on_the_layers_of_the_published_ones(checkpoints, monkeypat
     )
     found = {path: list(shape) for path, shape in shapes.items() if path.startswith(WITHIN)}
     assert found == json.loads((GOLDEN / f"lcm_lora_{name}.json").read_text()) and len(found) == count
+    assert sum(64 * (int(np.prod(shape[1:])) + shape[0]) for shape in found.values()) == numbers
     for path in found:
         assert sum(any(part in f".{path}." for part in parts) for parts in GROUPS.values()) == 1, path
 
