@@ -39,6 +39,7 @@ COMMANDS = {
         Command("eval", "eval", "Measure few-step students against their teacher; human rankings."),
         Command("distill", "distill", "Train an adapter with which a model needs few steps."),
         Command("adapter", "adapter", "List distilled adapters, or export one for ComfyUI or diffusers."),
+        Command("merge", "merge", "Write a distilled student and its base as one model folder."),
         Command("pretrain", "pretrain", "Train the parts of an embedded model."),
         Command("cite", "cite", "Print BibTeX for the methods and models you used."),
         Command("version", "version", "Print the versions of fastdiffusers, Paddle, Python and the plugins."),

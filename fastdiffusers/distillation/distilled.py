@@ -28,6 +28,8 @@ from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
 DEFAULT_STEPS = 4
+SOLVER_STEPS = 50
+"""Levels of the training of published LCM-LoRA files, which do not say it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
         base=info.name,
         base_sha256="",
         steps=config.steps or DEFAULT_STEPS,
-        sampler=config.sampler or (LCM if is_unet(info) else EULER),
+        sampler=config.sampler or (LCM if is_unet(info) and method == "lcm" else EULER),
         guidance_min=0.0,
         guidance_max=float("inf"),
     )
@@ -98,24 +100,30 @@ def _other_base(card: AdapterCard, info: ModelInfo) -> tuple[str, ...]:
     return (f"WARNING: made for {card.base} ({card.base_sha256[:12]}…), this is {info.name} ({info.sha256[:12]}…)",)
 
 
+def levels_of(card: AdapterCard) -> int:
+    """Levels of a student's training."""
+    return int(card.training.get("solver_steps", SOLVER_STEPS))
+
+
 def is_unet(info: ModelInfo) -> bool:
     """Whether the model is one of Stable Diffusion's with a UNet, on which latent consistency adapters draw."""
     return info.parts.denoiser == "unet"
 
 
 def _predict_unet(method: str, choice: Choice, info: ModelInfo, setting: Setting) -> Prediction:
-    """The same on a UNet: the LCM sampler, and one branch unless a guidance up to 2 is asked for."""
+    """The same on a UNet, where the guidance is in the weights: one branch, unless up to 2 is asked for."""
     card = choice.card
-    if choice.has_card or card.sampler != LCM:
+    if not choice.has_card and method == "lcm" and card.sampler != LCM:
         raise PlanError(f"on {info.name} {method} draws with a LoRA file and sampler=lcm; give adapter=FILE")
     if setting.steps not in (info.default_setting.steps, card.steps):
-        raise PlanError(
-            f"{method} draws in {card.steps} steps, not {setting.steps}; set {method}:steps={setting.steps}"
-        )
+        other = "leave the number out" if choice.has_card else f"set {method}:steps={setting.steps}"
+        raise PlanError(f"{method} draws in {card.steps} steps, not {setting.steps}; {other}")
     guidance = 1.0 if setting.guidance == info.default_setting.guidance else setting.guidance
     if guidance > 2:
         raise PlanError(f"{method} has its guidance in its weights; valid is --guidance 0 to 2, not {guidance:g}")
-    reason = f"adapter {choice.weights.name}; {choice.notes[0]}; guidance {guidance:g}"
+    name = choice.weights.parent.name if choice.has_card else choice.weights.name
+    notes = choice.notes if choice.has_card else choice.notes[:1]
+    reason = "; ".join((f"adapter {name}", *notes, f"guidance {guidance:g}"))
     inner = dataclasses.replace(setting, steps=card.steps, guidance=guidance)
     return Prediction(True, reason, f"draws in {card.steps} steps", inner)
 
@@ -182,7 +190,9 @@ class Distilled(Accelerator):
             self._choice = choose(self.config.method, self.config, pipe.info)
             card = self._choice.card
             factor = card.scale * self.config.scale
-            self._merged = pipe.draw_in_few_steps(self._choice.weights, factor, card.steps, recorder)
+            self._merged = pipe.draw_in_few_steps(
+                self._choice.weights, factor, card.steps, recorder, card.sampler, levels_of(card)
+            )
             return
         if not isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
             raise PlanError(

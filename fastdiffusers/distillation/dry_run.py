@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.distillation.data import DataOptions, source
-from fastdiffusers.distillation.grid import flow_grid
 from fastdiffusers.distillation.keys import DistillConfig
-from fastdiffusers.distillation.method import check_teacher
-from fastdiffusers.distillation.networks import STUDENT, Networks
+from fastdiffusers.distillation.method import teacher_family
+from fastdiffusers.distillation.networks import STUDENT, TARGET
 from fastdiffusers.distillation.precision import mixed_precision
 from fastdiffusers.distillation.starting import start_folder
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.turns import Turns
 from fastdiffusers.models.info import describe
-from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
-from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from fastdiffusers.training.tracker import check_tracker
-from fastdiffusers.weights.layers import build_lazy
-from fastdiffusers.weights.layout import read_config
 
 MOMENTS = 3
 """float32 numbers kept of a trained parameter beside itself: two moments and the moving average."""
@@ -35,14 +29,10 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     check_tracker(config.tracker)
     mixed_precision(config.precision)
     info = describe(config.model)
-    check_teacher(info)
+    family = teacher_family(info)
+    family.check(config)
     start = start_folder(config.start, info, config.drawn_steps) if config.start else None
-    transformer = build_lazy(
-        FluxTransformer2DModel, FluxTransformer2DModel.Config.from_dict(read_config(info.path / "transformer"))
-    )
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(info.scheduler())
-    lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
-    networks = Networks(transformer, stack_of(info.family), lora, config.seed)
+    networks = family.roles(family.network(), config)
     frozen = sum(int(p.size) for p in networks.teacher.parameters() if p.stop_gradient)
     terms = [term_class(name, config.compat)(config, networks) for name in config.terms]
     groups: dict[str, Mapping[str, Any]] = {STUDENT: networks.parameters[STUDENT]}
@@ -50,15 +40,16 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     trained = {name: sum(int(p.size) for p in parameters.values()) for name, parameters in groups.items()}
     setting = info.default_setting
     side = config.resolution or setting.height
-    grid = flow_grid(scheduler, info.tokens(side, side), config.solver_steps, config.phases)
+    grid = family.grid(config, (side, side))
     student_turns = Turns.of(config, opponents=len(groups) > 1).of_student(config.steps)
-    bytes_needed = memory(config, frozen, sum(trained.values()))
+    bytes_needed = memory(config, frozen, trained)
     weights = ", ".join(f"{term.weight:g} × {name}" for term, name in zip(terms, config.terms, strict=True))
     found = source(DataOptions.of(config), info)
     lines = [
         f"teacher: {info.name}, {frozen / 1e6:.2f} M parameters, frozen",
         *([f"start: the adapter {str(start)!r}"] if start else []),
         *(f"{name}: {count / 1e6:.2f} M parameters, trained" for name, count in trained.items()),
+        *([f"{TARGET}: the student's average, decay {config.target_ema:g}"] if config.target_ema else []),
         f"loss: {weights}",
         f"levels of the student's {config.phases} steps: {' '.join(f'{edge:.4f}' for edge in grid.edges)}",
         f"schedule: {config.steps} steps of {config.batch * config.accumulation} examples, {student_turns} of them the "
@@ -75,7 +66,8 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     }
 
 
-def memory(config: DistillConfig, frozen: int, trained: int) -> int:
-    """Bytes of the frozen weights, the trained ones with their gradients, moments and average."""
+def memory(config: DistillConfig, frozen: int, trained: Mapping[str, int]) -> int:
+    """Bytes of the frozen weights, the trained ones with their gradients, moments and average, and of a target."""
     width = 2 if config.precision.endswith("o2") else 4
-    return frozen * width + trained * 4 * (2 + MOMENTS)
+    target = trained[STUDENT] * 4 if config.target_ema else 0
+    return frozen * width + sum(trained.values()) * 4 * (2 + MOMENTS) + target

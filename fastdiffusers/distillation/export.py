@@ -12,8 +12,7 @@ from fastdiffusers.distillation.adapter import WEIGHTS, AdapterCard, write_card
 from fastdiffusers.distillation.networks import STUDENT
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import config_to_dict
-from fastdiffusers.weights.layers import save_layer
-from fastdiffusers.weights.lora import LoraLayer, write_lora
+from fastdiffusers.weights.lora_layer import LoraLayer
 
 if TYPE_CHECKING:
     from fastdiffusers.distillation.task import DistillTask
@@ -23,46 +22,41 @@ def export_student(task: DistillTask, folder: Path, figures: Mapping[str, Any]) 
     """Write what ``--accel`` reads: the adapter's weights and its card; or, trained in full, the ``transformer/``."""
     config = task.config
     if config.train == "full":
-        save_layer(task.networks.student, folder / "transformer")
+        task.family.save_student(task.networks.student, folder)
         return
     layers = student_layers(task)
     check_merged(task, layers)
+    bank = task.networks.bank
+    assert bank is not None
     info = task.pipe.info
     alpha = float(config.rank if config.alpha is None else config.alpha)
-    fixed = not (config.student_guidance and task.networks.has_guidance)
-    middle = (config.guidance_min + config.guidance_max) / 2
+    low, high = task.family.drawn_guidance(config)
     card = AdapterCard(
         method=config.method or "+".join(config.terms),
         base=info.name,
         base_sha256=info.sha256,
         steps=config.drawn_steps,
         sampler=config.sampler,
-        guidance_min=middle if fixed else config.guidance_min,
-        guidance_max=middle if fixed else config.guidance_max,
+        guidance_min=low,
+        guidance_max=high,
         rank=config.rank,
         alpha=alpha,
         metrics=dict(figures),
         training=config_to_dict(config),
     )
-    write_lora(folder / WEIGHTS, layers, {"method": card.method, "base_sha256": card.base_sha256})
+    header = {"method": card.method, "base_sha256": card.base_sha256}
+    shapes = {path: layer.shape for path, layer in bank.layers.items()}
+    task.family.write_adapter(folder / WEIGHTS, layers, shapes, header, task.family.own_form)
     write_card(folder, card)
 
 
 def student_layers(task: DistillTask) -> dict[str, LoraLayer]:
-    """The student's adapter in torch's orientation."""
+    """The student's adapter in torch's orientation, convolutions as matrices."""
     bank, config = task.networks.bank, task.config
     if bank is None:
         raise InputError("the student was trained in full; it has no adapter")
     alpha = float(config.rank if config.alpha is None else config.alpha)
-    parameters = bank.parameters(STUDENT)
-    return {
-        path: LoraLayer(
-            np.ascontiguousarray(parameters[f"{STUDENT}.{path}.lora_A"].numpy().T),
-            np.ascontiguousarray(parameters[f"{STUDENT}.{path}.lora_B"].numpy().T),
-            alpha,
-        )
-        for path in bank.layers
-    }
+    return {path: LoraLayer(*layer.factors(STUDENT), alpha) for path, layer in bank.layers.items()}
 
 
 def check_merged(task: DistillTask, layers: Mapping[str, LoraLayer]) -> None:
@@ -71,6 +65,7 @@ def check_merged(task: DistillTask, layers: Mapping[str, LoraLayer]) -> None:
     assert bank is not None
     for path in bank.layers:  # one after the other: all together are as large as the network
         delta = bank.delta(STUDENT, path)
-        difference = float(np.abs(layers[path].delta().T - delta).max())
+        own = layers[path].delta().reshape(bank.layers[path].shape)
+        difference = float(np.abs((own.T if own.ndim == 2 else own) - delta).max())
         if difference > 1e-6 * max(1.0, float(np.abs(delta).max())):
             raise InputError(f"the adapter of {path!r} would be exported with an error of {difference:g}")

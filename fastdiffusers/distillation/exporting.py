@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, read_card
-from fastdiffusers.distillation.method import check_teacher
+from fastdiffusers.distillation.method import teacher_family
+from fastdiffusers.distillation.teacher_family import Shapes, TeacherFamily
 from fastdiffusers.errors import InputError, WeightsError, one_of
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers.weights.lora import read_lora, write_kohya, write_lora
 from fastdiffusers.weights.lora_layer import LoraLayer
-from fastdiffusers.weights.lora_names import Shapes
 
 KOHYA, DIFFUSERS = "kohya", "diffusers"
 FORMATS = (KOHYA, DIFFUSERS)
@@ -50,39 +49,32 @@ def export_adapter(source: Source, info: ModelInfo, form: str, out: Path, dtype:
 
     The card's scale is put into the factors, so that the file is right at strength 1; what else the card says (method,
     steps, sampler, guidance) stands in the header, where no program looks for it: steps and guidance are to be set by
-    hand there. Errors: an unknown form, a model that is no FLUX, an adapter that does not fit the model.
+    hand there. Errors: an unknown form, a model that no adapters are trained for, an adapter that does not fit it.
     """
     if form not in FORMATS:
         raise InputError(one_of("format", form, FORMATS))
-    check_teacher(info)
-    shapes = linear_shapes(info)
-    file = read_lora(source.weights, shapes)
+    family = teacher_family(info)
+    shapes = weight_shapes(family)
+    found, note = family.read_adapter(source.weights, shapes)
     factor = 1.0 if source.card is None else source.card.scale
     layers: dict[str, LoraLayer] = {
-        name: layer if factor == 1.0 else replace(layer, alpha=layer.alpha * factor)
-        for name, layer in file.layers.items()
+        name: layer if factor == 1.0 else replace(layer, alpha=layer.alpha * factor) for name, layer in found.items()
     }
     header = {} if source.card is None else _header(source.card)
-    if form == KOHYA:
-        write_kohya(out, layers, shapes, header, dtype)
-    else:
-        write_lora(out, layers, header, dtype)
-    return Exported(len(layers), max(layer.rank for layer in layers.values()), file.note)
+    family.write_adapter(out, layers, shapes, header, form, dtype)
+    return Exported(len(layers), max(layer.rank for layer in layers.values()), note)
 
 
-def linear_shapes(info: ModelInfo) -> Shapes:
-    """(in, out) of every linear layer of a FLUX transformer, from its configuration; no weights are read."""
+def weight_shapes(family: TeacherFamily) -> Shapes:
+    """Shapes of the weights of all linear layers and convolutions in torch's orientation; no weights are read."""
     from paddle import nn
 
-    from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
-    from fastdiffusers.weights.layers import build_lazy
-
-    network = build_lazy(FluxTransformer2DModel, FluxTransformer2DModel.Config.from_dict(info.transformer))
-    return {
-        path: (int(layer.weight.shape[0]), int(layer.weight.shape[1]))
-        for path, layer in network.named_sublayers()
-        if isinstance(layer, nn.Linear)
-    }
+    shapes = {}
+    for path, layer in family.network().named_sublayers():
+        if isinstance(layer, nn.Linear | nn.Conv2D):
+            shape = tuple(int(side) for side in layer.weight.shape)
+            shapes[path] = shape[::-1] if isinstance(layer, nn.Linear) else shape
+    return shapes
 
 
 def _header(card: AdapterCard) -> dict[str, str]:

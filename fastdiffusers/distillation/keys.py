@@ -30,7 +30,9 @@ class DistillKeys(TrainerConfig):
     train: str = key("lora", "train an adapter, or a full copy", choices=TRAIN)
     rank: int = key(16, "rank r of the adapter", min=1)
     alpha: float | None = key(None, "α of the adapter, whose scale is α/r; null: r, a scale of 1")
-    targets: tuple[str, ...] = key(("all",), "layers with an adapter: all, attention, mlp, modulation, projection")
+    targets: tuple[str, ...] = key(
+        ("all",), "layers with an adapter: all, attention, mlp, modulation, projection; of UNets also convolution"
+    )
     start: str = key(
         "", "adapter of the same rank to start from: a folder, or a method whose adapter there is; empty: from nothing"
     )

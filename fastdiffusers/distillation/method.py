@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from fastdiffusers.accelerator import Reference
-from fastdiffusers.errors import InputError, one_of
+from fastdiffusers.accelerator import Reference, load_target
+from fastdiffusers.errors import InputError, WeightsError, one_of
+from fastdiffusers.models.info import ModelInfo, describe
 
 if TYPE_CHECKING:
-    from fastdiffusers.models.info import ModelInfo
+    from fastdiffusers.distillation.teacher_family import TeacherFamily
 
 TASK = "fastdiffusers.distillation.task:DistillTask"
-FAMILIES = ("flux",)
-"""Whose networks can be teachers and students."""
+USUAL = "flux.1-dev"
+"""The recipe for models without one of their own."""
 
 
-def check_teacher(info: ModelInfo) -> None:
-    """`InputError` for a model of another family."""
-    if info.family not in FAMILIES:
-        raise InputError(f"{info.name} is of the family {info.family}; distillation trains: {', '.join(FAMILIES)}")
+def teacher_family(info: ModelInfo) -> TeacherFamily:
+    """How a model is distilled; `InputError` for one of a family that cannot be."""
+    from fastdiffusers.distillation.teacher_family import TeacherFamily
+    from fastdiffusers.plugins import registry
+
+    families = {name: family for name, family in registry().pipelines.items() if family.teachers}
+    if info.family not in families:
+        raise InputError(f"{info.name} is of the family {info.family}; distillation trains: {', '.join(families)}")
+    made = load_target(families[info.family].teachers, TeacherFamily, f"distillation of the family {info.family!r}")
+    return cast("TeacherFamily", made(info))
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class DistillerSpec:
     Attributes:
         name: what users type.
         summary: one line for tables.
-        recipes: folder of YAML files; ``flux-emoji.yaml`` is the embedded model's, ``flux.1-dev.yaml`` that of FLUX.1's
-            size, others are asked for by name.
+        recipes: folder of YAML files; ``flux-emoji.yaml`` is the embedded model's, ``sd15.yaml`` that of the family of
+            that name, ``flux.1-dev.yaml`` that of FLUX.1's size, others are asked for by name.
         accelerator: the accelerator that uses its adapters.
         target: ``"module:Class"`` of the task that trains it.
         references: what to cite.
@@ -49,7 +56,7 @@ class DistillerSpec:
         return sorted(file.stem for file in self.recipes.glob("*.yaml"))
 
     def recipe(self, asked: str | None, model: str) -> Path:
-        """The file of a recipe: by path, by name, or the shipped one for a model."""
+        """The file of a recipe: by path, by name, or the shipped one for a model or its family."""
         names = self.recipe_names()
         if asked is not None:
             if asked in names:
@@ -57,4 +64,12 @@ class DistillerSpec:
             if Path(asked).suffix in (".yaml", ".yml"):
                 return Path(asked)
             raise InputError(one_of(f"recipe of {self.name}:", asked, names) + ", or a YAML file")
-        return self.recipes / (f"{model}.yaml" if model in names else "flux.1-dev.yaml")
+        found = next((name for name in (model, _family(model)) if name in names), USUAL)
+        return self.recipes / f"{found}.yaml"
+
+
+def _family(model: str) -> str:
+    try:
+        return describe(model).family
+    except WeightsError:  # said again, and louder, by what needs the model
+        return ""

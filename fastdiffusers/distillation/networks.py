@@ -1,7 +1,7 @@
 """Teacher, student and their opponents, on one frozen network.
 
 The teacher is the network with no adapter, the student one with the adapter ``student``, a critic one with ``critic``.
-Where a student is trained in full, it is a second network.
+Where a student is trained in full, it is a second network. These are FLUX's; other families derive theirs.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Conditions:
         return replace(self, text=text.expand([count, -1, -1]), pooled=pooled.expand([count, -1]))
 
     def tensors(self) -> tuple[Any, ...]:
+        """What the network is run with, in the order of `Networks.predictor`'s arguments."""
         return (self.text, self.pooled, self.guidance, *self.rope)
 
 
@@ -60,7 +61,7 @@ class Networks:
 
     Args:
         transformer: the teacher; frozen, and changed in place by adapters.
-        stack: its blocks as data.
+        stack: its blocks as data; None where a family has none.
         student_lora: rank, alpha and targets of the student's adapter; None trains a full copy.
         seed: of the adapters' start.
         compile: run on static graphs, about a third faster on a CPU.
@@ -71,7 +72,7 @@ class Networks:
     def __init__(
         self,
         transformer: Any,
-        stack: BlockStack,
+        stack: BlockStack | None,
         student_lora: tuple[int, float | None, Sequence[str]] | None,
         seed: int = 0,
         compile: bool = False,
@@ -86,28 +87,47 @@ class Networks:
         self._layers: list[nn.Layer] = []  # a graph refers to its layer weakly
         self.parameters: dict[str, dict[str, paddle.Tensor]] = {}
         self._copies: dict[str, Any] = {}  # networks of their own, by role
-        self._loop = transformer.block_loop
+        self._ropes: dict[tuple[int, int, int, int], tuple[paddle.Tensor, ...]] = {}
+        self._seed = seed
         if student_lora is None:
-            self.student = self._copies[STUDENT] = copy.deepcopy(transformer)
+            self.student = self._copies[STUDENT] = self.duplicate(transformer, STUDENT)
             self.parameters[STUDENT] = {f"{STUDENT}.{name}": p for name, p in self.student.named_parameters()}
             for parameter in transformer.parameters():
                 parameter.stop_gradient = True
         else:
             rank, alpha, targets = student_lora
-            self.bank = LoraBank(transformer, targets)
+            self.bank = self.make_bank(targets)
             self.student = transformer
             self.add_adapter(STUDENT, rank, alpha, seed)
         self._blocks: Recomputing | None = None
         if recompute:
-            self._blocks = Recomputing(self)
-            self.student.block_loop = self.teacher.block_loop = RecomputingLoop(stack, self._blocks)
+            self.recompute()
         # said by Paddle itself whenever a constant is made while a graph is recorded
         warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface", category=UserWarning)
+
+    def make_bank(self, targets: Sequence[str]) -> LoraBank:
+        """The adapters of the frozen network."""
+        return LoraBank(self.teacher, targets)
+
+    def recompute(self) -> None:
+        """Have the networks so far run their blocks without keeping activations."""
+        if self.stack is None:
+            raise InputError(f"{type(self.teacher).__name__} has no blocks that recompute=true could run again")
+        self._blocks = Recomputing(self)
+        self.student.block_loop = self.teacher.block_loop = RecomputingLoop(self.stack, self._blocks)
+
+    def duplicate(self, network: Any, role: str) -> Any:
+        """A network of its own for ``role``, of the same weights."""
+        loop = network.block_loop
+        network.block_loop = None  # one that recomputes holds all networks
+        made = copy.deepcopy(network)
+        network.block_loop = made.block_loop = loop
+        return made
 
     def add_adapter(self, role: str, rank: int, alpha: float | None = None, seed: int = 0) -> dict[str, paddle.Tensor]:
         """Another adapter on the frozen network, and its parameters."""
         if self.bank is None:
-            self.bank = LoraBank(self.teacher, ("all",))
+            self.bank = self.make_bank(("all",))
         self.parameters[role] = self.bank.add(role, rank, alpha, seed)
         return self.parameters[role]
 
@@ -115,9 +135,7 @@ class Networks:
         """A network like the teacher that is trained in full, and its parameters; before there is any adapter."""
         if self.bank is not None:
             raise InputError(f"the {role} can be a network of its own only where no adapters are trained: train=full")
-        loop, self.teacher.block_loop = self.teacher.block_loop, self._loop  # one that recomputes holds all networks
-        made = self._copies[role] = copy.deepcopy(self.teacher)
-        self.teacher.block_loop = made.block_loop = loop
+        made = self._copies[role] = self.duplicate(self.teacher, role)
         for parameter in made.parameters():
             parameter.stop_gradient = False
         self.parameters[role] = {f"{role}.{name}": p for name, p in made.named_parameters()}
@@ -125,9 +143,7 @@ class Networks:
 
     def copy_student(self, role: str) -> dict[str, paddle.Tensor]:
         """A frozen network like a student that is trained in full, and its parameters."""
-        loop, self.student.block_loop = self.student.block_loop, self._loop  # one that recomputes holds all networks
-        made = self._copies[role] = copy.deepcopy(self.student)
-        self.student.block_loop = loop
+        made = self._copies[role] = self.duplicate(self.student, role)
         for parameter in made.parameters():
             parameter.stop_gradient = True
         self.parameters[role] = {f"{role}.{name}": p for name, p in made.named_parameters()}
@@ -138,7 +154,14 @@ class Networks:
         return bool(self.teacher.config.guidance_embeds)
 
     def rope(self, height: int, width: int, tokens: int, count: int) -> tuple[paddle.Tensor, ...]:
-        """The rotary table of ``count`` pictures of latents ``height`` × ``width``, for ``tokens`` text tokens."""
+        """The rotary table of ``count`` pictures of latents ``height`` × ``width``, for ``tokens`` text tokens; made
+        once for each."""
+        key = (height, width, tokens, count)
+        if key not in self._ropes:
+            self._ropes[key] = self._rope(*key)
+        return self._ropes[key]
+
+    def _rope(self, height: int, width: int, tokens: int, count: int) -> tuple[paddle.Tensor, ...]:
         from fastdiffusers.pipelines.pixels import position_ids
 
         table = self.teacher.rope(np.zeros((tokens, 3), np.float32), position_ids(height, width))
@@ -149,7 +172,8 @@ class Networks:
 
     def predict(self, role: str, x: paddle.Tensor, level: paddle.Tensor, conditions: Conditions) -> paddle.Tensor:
         """What the network of ``role`` predicts of ``x`` at ``level``. Gradients flow unless `paddle.no_grad`."""
-        return self._run((role, "predict"), self._velocity, role, (x, level, *conditions.tensors()))
+        make = lambda network: self.predictor(network, role)  # noqa: E731
+        return self._run((role, "predict"), make, role, (x, level, *conditions.tensors()))
 
     def features(
         self,
@@ -161,15 +185,23 @@ class Networks:
     ) -> list[paddle.Tensor]:
         """Image tokens ``[B, S, C]`` in the network of ``role`` after each of ``blocks`` (numbers of blocks run,
         rising)."""
-        make = lambda network: _Features(network, self.stack, blocks, self._blocks)  # noqa: E731
+        assert self.stack is not None  # terms ask for the depth first
+        stack = self.stack
+        make = lambda network: _Features(network, stack, blocks, self._blocks)  # noqa: E731
         return self._run((role, blocks), make, role, (x, level, *conditions.tensors()))
 
     @property
     def depth(self) -> int:
-        """Number of blocks."""
+        """Number of blocks; `InputError` where a family has none that losses could look into."""
+        if self.stack is None:
+            raise InputError(
+                f"{type(self.teacher).__name__} is no stack of blocks whose features a discriminator could look at; "
+                "valid for this model: terms without one"
+            )
         return len(self.stack.blocks(self.teacher))
 
-    def _velocity(self, network: Any) -> nn.Layer:
+    def predictor(self, network: Any, role: str) -> nn.Layer:
+        """A layer that runs ``network`` on x, level and the conditions' tensors."""
         return _Velocity(network)
 
     def _run(self, key: Any, make: Callable[[Any], nn.Layer], role: str, inputs: tuple[Any, ...]) -> Any:

@@ -37,6 +37,10 @@ class Process(ABC):
     def prediction_between(self, x: Tensor, level: Tensor, y: Tensor, end: Tensor) -> Tensor:
         """The prediction with which `step` goes from ``x`` at ``level`` exactly to ``y`` at ``end``."""
 
+    def nearest(self, level: Tensor) -> Tensor:
+        """The level nearest to ``level`` that there is; all of them, unless a process knows steps only."""
+        return level
+
     def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
         """α(a)·x₀ + β(a)·ε."""
         return wide(self.alpha(level), clean) * clean + wide(self.beta(level), clean) * noise
@@ -48,6 +52,10 @@ class Process(ABC):
     def jump(self, x: Tensor, prediction: Tensor, level: Tensor, end: Tensor) -> Tensor:
         """f(x, a): where a student's jump from ``level`` to ``end`` lands; the identity at ``end`` itself."""
         return self.step(x, prediction, level, end)
+
+    def clean(self, x: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
+        """Where a student that jumps to the clean latent lands: x̂₀, unless its parametrisation says otherwise."""
+        return self.clean_from(x, prediction, level)
 
     def renoise(self, x: Tensor, level: Tensor, higher: Tensor, noise: Tensor) -> Tensor:
         """``x`` at ``level`` taken to ``higher`` by fresh noise, so that its distribution there is exactly right.
@@ -129,6 +137,9 @@ class VariancePreserving(Process):
         bar = np.cumprod(1.0 - np.asarray(betas, np.float64))
         self._bar = paddle.to_tensor(np.concatenate([[1.0], bar]).astype(np.float32))  # entry 0: clean
 
+    def nearest(self, level: Tensor) -> Tensor:
+        return level.round()
+
     def _alpha_bar(self, level: Tensor) -> Tensor:
         return self._bar[(level + 1.0).round().astype("int64")]
 
@@ -166,8 +177,11 @@ class LatentConsistency(VariancePreserving):
         """c_out, ``[B]``."""
         return self.SCALE * level / ((self.SCALE * level) ** 2 + self.DATA**2).sqrt()
 
-    def jump(self, x: Tensor, prediction: Tensor, level: Tensor, end: Tensor) -> Tensor:
+    def clean(self, x: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
         return wide(self.skip(level), x) * x + wide(self.out(level), x) * self.clean_from(x, prediction, level)
+
+    def jump(self, x: Tensor, prediction: Tensor, level: Tensor, end: Tensor) -> Tensor:
+        return self.clean(x, prediction, level)
 
 
 def scaled_linear(count: int = 1000, first: float = 0.00085, last: float = 0.012) -> np.ndarray:

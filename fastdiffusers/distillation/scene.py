@@ -121,4 +121,4 @@ class Scene:
     def between(self, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
         """A level drawn uniformly between two for each example, but for the lowest 2 %: targets divide by it."""
         share = paddle.to_tensor(self.rng.uniform(LEAST_SHARE, 1.0, self.count).astype(np.float32))
-        return low + share * (high - low)
+        return self.process.nearest(low + share * (high - low))

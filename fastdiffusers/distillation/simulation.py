@@ -48,4 +48,4 @@ def follow(
     """One step of drawing, from ``level`` to ``end``."""
     if sampler == EULER:
         return process.step(x, prediction, level, end)
-    return process.add_noise(process.clean_from(x, prediction, level), scene.normal(), end)
+    return process.add_noise(process.clean(x, prediction, level), scene.normal(), end)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import paddle
 
 from fastdiffusers.distillation.adapter import WEIGHTS, find_adapters
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.errors import InputError, one_of
-from fastdiffusers.weights.lora import read_lora
 
 if TYPE_CHECKING:
+    from fastdiffusers.distillation.teacher_family import TeacherFamily
     from fastdiffusers.models.info import ModelInfo
 
 
@@ -41,7 +40,7 @@ def start_folder(start: str, info: ModelInfo, steps: int) -> Path:
     return found[min(found, key=lambda made: (abs(math.log(made / steps)), made))]
 
 
-def start_from(networks: Networks, folder: Path) -> None:
+def start_from(networks: Networks, folder: Path, family: TeacherFamily) -> None:
     """Set the student's adapter to the one in ``folder``: same layers, same rank; another α is made up for in B.
 
     Raises `InputError` for an adapter of other layers or another rank.
@@ -50,20 +49,17 @@ def start_from(networks: Networks, folder: Path) -> None:
     if bank is None:
         raise InputError("a student that is trained in full has no adapter to start from")
     path = folder / WEIGHTS if folder.is_dir() else folder
-    file = read_lora(path, {name: tuple(layer.base.weight.shape) for name, layer in bank.layers.items()})
-    missing = sorted(set(bank.layers) - set(file.layers))
+    found, _ = family.read_adapter(path, {name: layer.shape for name, layer in bank.layers.items()})
+    missing = sorted(set(bank.layers) - set(found))
     if missing:
         raise InputError(
             f"the adapter {str(path)!r} lacks {len(missing)} of the student's layers, as {missing[0]!r}; set targets "
             "to those it was trained with"
         )
-    parameters = bank.parameters(STUDENT)
-    with paddle.no_grad():
-        for name, lora in file.layers.items():
-            first, second = (parameters[f"{STUDENT}.{name}.lora_{part}"] for part in "AB")
-            rank = int(first.shape[1])
-            if len(lora.down) != rank:
-                raise InputError(f"the adapter {str(path)!r} has rank {len(lora.down)}, the student {rank}; set rank")
-            factor = np.float32(lora.alpha / rank / bank.layers[name].scales[STUDENT])
-            first.set_value(np.ascontiguousarray(lora.down.T))
-            second.set_value(np.ascontiguousarray(lora.up.T) * factor)
+    for name, lora in found.items():
+        layer = bank.layers[name]
+        rank = layer.rank(STUDENT)
+        if lora.rank != rank:
+            raise InputError(f"the adapter {str(path)!r} has rank {lora.rank}, the student {rank}; set rank")
+        factor = np.float32(lora.alpha / rank / layer.scales[STUDENT])
+        layer.set_factors(STUDENT, lora.down, lora.up * factor)

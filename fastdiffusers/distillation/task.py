@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ import paddle
 
 from fastdiffusers.distillation.data import DataOptions, Examples, prepare
 from fastdiffusers.distillation.export import export_student
-from fastdiffusers.distillation.grid import PhaseGrid, flow_grid
+from fastdiffusers.distillation.grid import PhaseGrid
 from fastdiffusers.distillation.health import Blindness, Lag, Soundness, warnings
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.losses import number
-from fastdiffusers.distillation.method import check_teacher
-from fastdiffusers.distillation.networks import STUDENT, TARGET, Conditions, Networks
+from fastdiffusers.distillation.method import teacher_family
+from fastdiffusers.distillation.networks import STUDENT, TARGET
 from fastdiffusers.distillation.precision import mixed_precision
-from fastdiffusers.distillation.process import flow_process
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.starting import start_folder, start_from
 from fastdiffusers.distillation.terms import term_class
@@ -39,47 +38,38 @@ class DistillTask(Task):
 
     def build(self) -> list[ParameterGroup]:
         import fastdiffusers
-        from fastdiffusers.caching.stack import stack_of
 
         config = self.config
         dtype, amp = mixed_precision(config.precision)
-        check_teacher(describe(config.model))
+        self.family = teacher_family(describe(config.model))
+        self.family.check(config)
         self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
         paddle.seed(config.seed)  # heads begin alike in the process that prepared examples and in those that found them
-        lora = (config.rank, config.alpha, config.targets) if config.train == "lora" else None
         on_cpu = paddle.get_device().startswith("cpu")
-        self.networks = Networks(
-            self.pipe.transformer,
-            stack_of(self.pipe.info.family),
-            lora,
-            config.seed,
-            compile=config.compile and on_cpu and not config.recompute,
-            amp=amp,
-            recompute=config.recompute,
-        )
+        self.networks = self.family.roles(self.family.network(self.pipe), config, config.compile and on_cpu, amp)
         if config.start:
-            start_from(self.networks, start_folder(config.start, self.pipe.info, config.drawn_steps))
+            start_from(self.networks, start_folder(config.start, self.pipe.info, config.drawn_steps), self.family)
         if config.target_ema:
-            self._start_target(lora)
+            self._start_target()
         self._notices: list[str] = []
         self._blind, self._lag, self._sound = Blindness(), Lag(), Soundness(config.stop_after)
         self._index = 0
-        self.process = flow_process(config.compat)
+        self.process = self.family.process(config)
         self.terms: list[Term] = [term_class(name, config.compat)(config, self.networks) for name in config.terms]
         self.opponents = [term for term in self.terms if term.groups()]
         self.turns = Turns.of(config, bool(self.opponents))
         student = ParameterGroup(STUDENT, self.networks.parameters[STUDENT])
         self._grids: dict[tuple[int, int], PhaseGrid] = {}
-        self._ropes: dict[tuple[tuple[int, int], int], Any] = {}
         return [student, *(group for term in self.opponents for group in term.groups())]
 
-    def _start_target(self, lora: tuple[int, float | None, Sequence[str]] | None) -> None:
+    def _start_target(self) -> None:
         """θ⁻: an adapter (or a network) that begins as the student's, and follows it as a moving average."""
-        if lora is None:
+        config = self.config
+        if config.train == "full":
             self.networks.copy_student(TARGET)
             return
-        target = self.networks.add_adapter(TARGET, lora[0], lora[1], self.config.seed)
+        target = self.networks.add_adapter(TARGET, config.rank, config.alpha, config.seed)
         student = self.networks.parameters[STUDENT]
         for name, parameter in target.items():
             parameter.stop_gradient = True
@@ -119,21 +109,8 @@ class DistillTask(Task):
     def grid(self, size: tuple[int, int]) -> PhaseGrid:
         """The levels for pictures of ``size``, (height, width) in pixels."""
         if size not in self._grids:
-            rows, columns = self._cells(size)
-            tokens = (rows // 2) * (columns // 2)
-            self._grids[size] = flow_grid(self.pipe.scheduler, tokens, self.config.solver_steps, self.config.phases)
+            self._grids[size] = self.family.grid(self.config, size)
         return self._grids[size]
-
-    def _cells(self, size: tuple[int, int]) -> tuple[int, int]:
-        unit = self.pipe.vae_scale_factor
-        return size[0] // unit, size[1] // unit
-
-    def rope(self, size: tuple[int, int], tokens: int, count: int) -> Any:
-        """The rotary table, made once for each size and number of pictures."""
-        key = (size, count)
-        if key not in self._ropes:
-            self._ropes[key] = self.networks.rope(*self._cells(size), tokens, count)
-        return self._ropes[key]
 
     def chance(self, batch: int, first: int, count: int) -> RowChance:
         return RowChance(self.config.seed, batch, first, count)
@@ -153,9 +130,7 @@ class DistillTask(Task):
             told = rng.uniform(config.guidance_min, config.guidance_max, count).astype(np.float32)
         noise = rng.standard_normal(examples.latents.shape, dtype=np.float32)
         text, pooled = self._dropped(examples, rng)
-        guidance = paddle.to_tensor(told) if self.networks.has_guidance else None
-        rope = self.rope(examples.size, text.shape[1], count)
-        given = Conditions(paddle.to_tensor(text), paddle.to_tensor(pooled), guidance, rope)
+        given = self.told(text, pooled, told, examples.size)
         teacher, empty, scale = given, None, None
         if config.true_guidance:
             teacher, scale = given.told(config.teacher_guidance), paddle.to_tensor(told)
@@ -178,6 +153,11 @@ class DistillTask(Task):
             examples.states,
             getattr(rng, "common", None),
         )
+
+    def told(self, text: np.ndarray, pooled: np.ndarray, guidance: np.ndarray, size: tuple[int, int]) -> Any:
+        """What networks are told of pictures of ``size``; ``guidance`` ``[B]``."""
+        given = [paddle.to_tensor(values) for values in (text, pooled, guidance)]
+        return self.family.conditions(self.networks, given[0], given[1], given[2], size)
 
     def _dropped(self, examples: Examples, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         if not self.config.caption_drop:

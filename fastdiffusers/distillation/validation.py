@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
 from fastdiffusers.distillation.health import compare
-from fastdiffusers.distillation.networks import STUDENT, TEACHER, Conditions
-from fastdiffusers.distillation.samplers import EULER, FewSteps
-from fastdiffusers.noise import picture_noise
-from fastdiffusers.pipelines import pixels
+from fastdiffusers.distillation.networks import STUDENT, TEACHER
 
 if TYPE_CHECKING:
     from fastdiffusers.distillation.task import DistillTask
@@ -31,10 +28,8 @@ class Validation:
 
     def __init__(self, task: DistillTask) -> None:
         self.task = task
-        pipe, config = task.pipe, task.config
+        config = task.config
         self.size = task.usual_size
-        rows, columns = task._cells(self.size)
-        self.cells = (rows, columns)
         kinds = max(1, config.validation_prompts // SEEDS)
         examples = task.store.examples(np.arange(min(8 * kinds, len(task.store))), np.random.default_rng(0))
         first = list({caption: i for i, caption in reversed(list(enumerate(examples.captions)))}.values())[::-1][:kinds]
@@ -42,7 +37,7 @@ class Validation:
         self.captions = [examples.captions[i] for i in chosen]
         count = len(chosen)
         seeds = [config.validation_seed + i for i in range(count)]
-        self.noise = pixels.pack(picture_noise((pipe.vae.config.latent_channels, rows, columns), seeds))
+        self.noise = task.family.noise(seeds, self.size)
         guidance = (config.guidance_min + config.guidance_max) / 2
         self._texts = examples.text[chosen], examples.pooled[chosen]
         self.guidance = guidance
@@ -52,19 +47,18 @@ class Validation:
         self.student_pictures = self.teacher_pictures
 
     def draw(self, role: str, steps: int) -> np.ndarray:
-        """Packed latents by Euler steps at the levels of the pipeline's scheduler, a few pictures at a time."""
-        at_once = max(1, TOKENS_AT_ONCE // self.noise.shape[1])
+        """Latents by ``steps`` steps of the teacher's scheduler, or of the student's sampler; a few at a time."""
+        at_once = max(1, TOKENS_AT_ONCE // self.task.pipe.info.tokens(*self.size))
         parts = (slice(i, i + at_once) for i in range(0, len(self.noise), at_once))
         return np.concatenate([self._draw(role, steps, part) for part in parts])
 
     @paddle.no_grad()
     def _draw(self, role: str, steps: int, part: slice) -> np.ndarray:
         task, config = self.task, self.task.config
-        scheduler = FewSteps(task.pipe.scheduler, steps, config.sampler if role == STUDENT else EULER)
-        scheduler.set_image_timesteps(self.noise.shape[1])
+        walk = task.family.walk(config, self.size, steps, role == STUDENT)
         x = paddle.to_tensor(self.noise[part])
         given = self._conditions(part)
-        for i, sigma in enumerate(scheduler.sigmas[:-1]):
+        for i, sigma in enumerate(walk.sigmas[:-1]):
             level = paddle.full([len(x)], float(sigma), dtype="float32")
             if role == TEACHER and config.true_guidance:
                 told = task.networks.predict(role, x, level, given.told(config.teacher_guidance))
@@ -73,25 +67,20 @@ class Validation:
                 prediction = untold + self.guidance * (told - untold)
             else:
                 prediction = task.networks.predict(role, x, level, given)
-            x = scheduler.step(prediction, i, x)
+            x = walk.step(prediction, i, x)
         return x.numpy()
 
-    def _conditions(self, part: slice) -> Conditions:
+    def _conditions(self, part: slice) -> Any:
         text, pooled = (values[part] for values in self._texts)
-        networks = self.task.networks
-        told = paddle.full([len(text)], self.guidance, dtype="float32") if networks.has_guidance else None
-        rope = self.task.rope(self.size, text.shape[1], len(text))
-        return Conditions(paddle.to_tensor(text), paddle.to_tensor(pooled), told, rope)
+        return self.task.told(text, pooled, np.full(len(text), self.guidance, np.float32), self.size)
 
     @paddle.no_grad()
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """uint8 ``[B, H, W, 3]``."""
-        vae, dtype = self.task.pipe.vae, self.task.pipe.dtype
-        parts = []
-        for i in range(0, len(latents), SEEDS):
-            cells = pixels.unpack(paddle.to_tensor(latents[i : i + SEEDS]).astype(dtype), *self.cells)
-            parts.append(pixels.to_unit_range(vae.decode(vae.unscale_latents(cells))))
-        return (np.concatenate(parts) * 255).round().astype(np.uint8)
+        decode = self.task.family.decode
+        some = (latents[i : i + SEEDS] for i in range(0, len(latents), SEEDS))
+        pictures = np.concatenate([decode(self.task.pipe, part, self.size) for part in some])
+        return (pictures * 255).round().astype(np.uint8)
 
     def figures(self) -> dict[str, float]:
         """Root-mean-square distance of latents from the teacher's, beside that of the teacher itself in as few steps;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ def describe(name_or_path: str | Path) -> ModelInfo:
             f"{str(folder / 'vae')!r}: sample_size must be an integer and block_out_channels a list of integers"
         )
     guided = bool(denoiser.get("guidance_embeds"))
+    card = _card(folder / CARD)
     return ModelInfo(
         name=_name(str(name_or_path), folder),
         family=family.name,
@@ -138,11 +139,22 @@ def describe(name_or_path: str | Path) -> ModelInfo:
         dtype="bfloat16" if outline else _dtype(weight_files(folder / parts.denoiser)[0]),
         transformer=denoiser,
         vae=vae,
-        default_setting=parts.setting(denoiser, vae),
-        card=_card(folder / CARD),
+        default_setting=_setting(parts.setting(denoiser, vae), card, folder / CARD),
+        card=card,
         parts=parts,
         outline=outline is not None,
     )
+
+
+def _setting(usual: Setting, card: dict[str, Any], file: Path) -> Setting:
+    """The family's setting, or the steps and guidance that the model's card says (a merged student's)."""
+    said = card.get("setting", {})
+    valid = isinstance(said, dict) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in said.values()
+    )
+    if not valid or not set(said) <= {"steps", "guidance"} or not isinstance(said.get("steps", 1), int):
+        raise WeightsError(f"{str(file)!r}: setting is {said!r}; valid are steps, a whole number, and guidance")
+    return replace(usual, **said)
 
 
 def _name(given: str, folder: Path) -> str:

@@ -50,6 +50,8 @@ class PipelineFamily:
         holder: ``"module:Class"`` called as ``Class(pipe, recorder)`` for such a pipeline. The object stands for it in
             the session: it has ``info`` and ``transformer``, and feeds ``recorder.context``. It changes ``pipe``
             through ``recorder`` only.
+        teachers: ``"module:Class"`` of the `fastdiffusers.distillation.teacher_family.TeacherFamily`; empty: models of
+            the family cannot be distilled.
     """
 
     name: str
@@ -62,6 +64,7 @@ class PipelineFamily:
     sigmas: Callable[[ModelInfo, Setting], Sequence[float]] = image_sigmas
     recognise: Callable[[Any], bool] | None = None
     holder: str = ""
+    teachers: str = ""
 
     def load(self) -> Any:
         """Import the pipeline class named by ``target``; a `PluginError` says in one line why that is not possible."""
@@ -78,6 +81,7 @@ FLUX = PipelineFamily(
     target="fastdiffusers.pipelines.flux:FluxPipeline",
     features=frozenset({"blocks", "guidance", "true_cfg", "img2img", "flow"}),
     stack=FLUX_STACK,
+    teachers="fastdiffusers.distillation.flux:FluxTeachers",
     references=(
         Reference(
             title="FLUX",

@@ -39,12 +39,9 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     tensors = {}
     for key, view in found:
         code = "BF16" if view["dtype"] == "U16" and metadata.get("format") == "pd" else view["dtype"]
-        if code == "BF16":
-            values = (np.frombuffer(view["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
-        elif code in _FLOATS:
-            values = np.frombuffer(view["data"], _FLOATS[code]).astype(np.float32, copy=False)
-        else:
+        if code != "BF16" and code not in _FLOATS:
             raise WeightsError(f"{key!r} in {str(path)!r} is {code}; weights are F32, F16, BF16 or F64")
+        values = decoded(view["data"], code)
         bad = int(values.size - np.count_nonzero(np.isfinite(values)))
         if bad:
             raise WeightsError(
@@ -52,6 +49,13 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             )
         tensors[key] = values.reshape(view["shape"])
     return tensors, metadata
+
+
+def decoded(data: bytes, code: str) -> np.ndarray:
+    """Numbers as a safetensors file keeps them under ``code`` (BF16, F16, F32, F64), as float32."""
+    if code == "BF16":
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(data, _FLOATS[code]).astype(np.float32, copy=False)
 
 
 def _content(path: Path) -> bytes:
@@ -76,7 +80,7 @@ def write_tensors(
 
     Errors: an unknown dtype; numbers that ``float16`` cannot hold.
     """
-    stored = {key: _stored(key, value, dtypes[key]) for key, value in tensors.items()}
+    stored = {key: encoded(key, value, dtypes[key]) for key, value in tensors.items()}
     # wide dtypes first, so that every tensor starts at a multiple of its item size
     order = sorted(stored, key=lambda key: (-stored[key].itemsize, key))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
@@ -94,7 +98,8 @@ def write_tensors(
             stream.write(stored[key].tobytes())
 
 
-def _stored(key: str, value: np.ndarray, dtype: str) -> np.ndarray:
+def encoded(key: str, value: np.ndarray, dtype: str) -> np.ndarray:
+    """``value`` as a file keeps it in ``dtype``; `WeightsError` for numbers that are not finite or that it lacks."""
     if dtype not in DTYPES:
         raise InputError(one_of("dtype", dtype, DTYPES))
     values = np.ascontiguousarray(value, dtype="<f4")

@@ -44,7 +44,7 @@ LCM = (
 def register_accelerators() -> list[AcceleratorSpec]:
     """The adapters that the methods leave."""
     return [
-        distilled("pcm", "pcm", "phased consistency adapter: as many steps as it has phases", PCM),
+        distilled("pcm", "pcm", "phased consistency adapter: as many steps as it has phases", PCM, True),
         distilled(
             "lcm", "lcm", "latent consistency adapter: few steps, each to the picture and back to noise", LCM, True
         ),

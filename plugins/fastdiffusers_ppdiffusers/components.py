@@ -6,6 +6,7 @@ that it does not know (SD3.5's, for one), and goes on when weights are missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import paddle
 
 from fastdiffusers.errors import WeightsError, one_of
+from fastdiffusers.files import atomic_write
 from fastdiffusers.models.autoencoder_kl import AutoencoderKL
 from fastdiffusers.models.clip_text import CLIPTextModel
 from fastdiffusers.models.t5_encoder import T5EncoderModel
-from fastdiffusers.weights.layers import load_state
+from fastdiffusers.weights.layers import load_state, save_state
 from fastdiffusers.weights.layout import read_config, weight_files
 from fastdiffusers_ppdiffusers.runtime import load_ppdiffusers
 
@@ -48,15 +50,30 @@ NEUTRAL = {
 _NO_SETTINGS = ("architectures", "model_type", "transformers_version", "dtype", "torch_dtype", "paddlenlp_version")
 
 
-def load_network(folder: Path, dtype: str) -> Any:
-    """The UNet, transformer or VAE in ``folder``."""
+def build_network(folder: Path) -> Any:
+    """The UNet, transformer or VAE that ``folder`` describes, with weights that take no room yet."""
     config = read_config(folder)
     name = _known(config.get("_class_name"), NETWORKS, folder)
     check_neutral(name, config, folder)
     library = load_ppdiffusers()
     with paddle.LazyGuard():
-        layer = getattr(library, name).from_config(config)
-    return _filled(layer, name, folder, dtype)
+        return getattr(library, name).from_config(config)
+
+
+def load_network(folder: Path, dtype: str) -> Any:
+    """The UNet, transformer or VAE in ``folder``."""
+    layer = build_network(folder)
+    return _filled(layer, type(layer).__name__, folder, dtype)
+
+
+def save_network(layer: Any, folder: Path) -> None:
+    """Write a network so that diffusers and ppdiffusers open ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_state(layer, folder)
+    config = {"_class_name": type(layer).__name__}
+    config |= {key: value for key, value in dict(layer.config).items() if key[0] != "_"}
+    with atomic_write(folder / "config.json") as path:
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load_encoder(folder: Path, dtype: str) -> Any:

@@ -71,6 +71,7 @@ SD15 = PipelineFamily(
     ),
     recognise=is_sd15,
     holder=f"{_HERE}.held:HeldSD15",
+    teachers=f"{_HERE}.teachers:UNetTeachers",
 )
 
 SDXL = PipelineFamily(
@@ -96,6 +97,7 @@ SDXL = PipelineFamily(
     ),
     recognise=is_sdxl,
     holder=f"{_HERE}.held:HeldSDXL",
+    teachers=f"{_HERE}.teachers:UNetTeachers",
 )
 
 _SD3_TEXT = ("text_encoder", "text_encoder_2", "text_encoder_3")

@@ -1,12 +1,14 @@
-"""Draws with a latent consistency adapter on a UNet: its weights merged, ppdiffusers' LCM scheduler, its steps.
+"""Draws with a distilled adapter on a UNet: its weights merged, a stock scheduler of ppdiffusers, its steps.
 
-Luo et al. 2023, "LCM-LoRA: A Universal Stable-Diffusion Acceleration Module".
+The sampler ``lcm`` is its LCMScheduler (Luo et al. 2023, "LCM-LoRA: A Universal Stable-Diffusion Acceleration Module"),
+``euler`` its DDIMScheduler, from the last timestep down (Wang et al. 2024, "Phased Consistency Models").
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from paddle import nn
 
 from fastdiffusers.distillation.merging import Merged, changed
+from fastdiffusers.distillation.samplers import LCM
 from fastdiffusers.files import sha256_file
 from fastdiffusers_ppdiffusers.runtime import load_ppdiffusers
 from fastdiffusers_ppdiffusers.unet_lora import read_unet_lora
@@ -22,10 +25,25 @@ GUIDANCE = 1.0
 """One branch: the guidance of the training is in the weights."""
 
 
-def draw_in_few_steps(pipe: Any, weights: Path, factor: float, steps: int, recorder: Any) -> Merged:
+def few_step_scheduler(settings: Mapping[str, Any], sampler: str, solver_steps: int) -> tuple[str, dict[str, Any]]:
+    """Name and configuration of the scheduler that draws with a student, from that of the teacher's.
+
+    ``solver_steps``: the levels of its training, of which the LCM scheduler visits some.
+    """
+    settings = {name: value for name, value in settings.items() if name != "skip_prk_steps"}  # PNDM's alone
+    if sampler == LCM:
+        return "LCMScheduler", {**settings, "original_inference_steps": solver_steps}
+    ends = {"timestep_spacing": "trailing", "set_alpha_to_one": False, "clip_sample": False, "steps_offset": 1}
+    return "DDIMScheduler", {**settings, **ends}
+
+
+def draw_in_few_steps(
+    pipe: Any, weights: Path, factor: float, steps: int, recorder: Any, sampler: str = LCM, solver_steps: int = 50
+) -> Merged:
     """Change ``pipe``, a `StableDiffusion` with a UNet, until the recorder's detach; what was merged."""
     merged = merge_unet(pipe.denoiser, weights, factor, recorder)
-    scheduler = load_ppdiffusers().LCMScheduler.from_config(pipe.scheduler.config)
+    name, settings = few_step_scheduler(dict(pipe.scheduler.config), sampler, solver_steps)
+    scheduler = getattr(load_ppdiffusers(), name).from_config(settings)
     inner = scheduler.set_timesteps
 
     @functools.wraps(inner)  # pipelines look at its signature

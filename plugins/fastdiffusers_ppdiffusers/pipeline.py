@@ -121,16 +121,19 @@ class StableDiffusion(ABC):
         """Paddle dtype that the network computes in."""
         return self.denoiser.parameters()[0].dtype
 
-    def draw_in_few_steps(self, weights: Path, factor: float, steps: int, recorder: Any) -> Any:
-        """Draw with the latent consistency adapter in ``weights``, in ``steps`` steps, until the recorder's detach.
+    def draw_in_few_steps(
+        self, weights: Path, factor: float, steps: int, recorder: Any, sampler: str, solver_steps: int
+    ) -> Any:
+        """Draw with the distilled adapter in ``weights``, in ``steps`` steps, until the recorder's detach.
 
-        `PlanError` for a model whose network is no UNet.
+        ``sampler``: ``lcm`` or ``euler``; ``solver_steps``: the levels of its training. `PlanError` for a model whose
+        network is no UNet.
         """
         from fastdiffusers_ppdiffusers.few_steps import draw_in_few_steps
 
         if self.info.parts.denoiser != "unet":
-            raise PlanError(f"{self.info.name} has no UNet; adapters of latent consistency here are for SD1.5 and SDXL")
-        return draw_in_few_steps(self, weights, factor, steps, recorder)
+            raise PlanError(f"{self.info.name} has no UNet; distilled adapters here are for SD1.5 and SDXL")
+        return draw_in_few_steps(self, weights, factor, steps, recorder, sampler, solver_steps)
 
     @paddle.no_grad()
     def __call__(
@@ -199,7 +202,7 @@ class StableDiffusion(ABC):
         final = x.astype("float32").numpy()
         images: Any = final
         if output_type != "latent":
-            unit = pixels.to_unit_range(self._decode(x))
+            unit = pixels.to_unit_range(self.decode(x))
             if not np.isfinite(unit).all():
                 raise NumericalError("the VAE decoded NaN or infinity from finite latents; check its dtype and weights")
             images = pixels.to_pil(unit) if output_type == "pil" else unit
@@ -213,6 +216,11 @@ class StableDiffusion(ABC):
         return Output(
             images, final, seeds, stages, tuple(next(iter(cut.values()), None) for cut in positive.cut), notes
         )
+
+    @paddle.no_grad()
+    def embed(self, prompts: list[str]) -> Encoded:
+        """What the network is told of ``prompts`` in training; of an empty one what guidance goes away from."""
+        return self._encode(prompts, None)
 
     @abstractmethod
     def _encode(self, prompts: list[str], length: int | None) -> Encoded:
@@ -271,7 +279,9 @@ class StableDiffusion(ABC):
             vars(self.image_pipe).pop("prepare_latents", None)  # it holds the picture
             paddle.set_rng_state(state)
 
-    def _decode(self, latents: Any) -> Any:
+    @paddle.no_grad()
+    def decode(self, latents: Any) -> Any:
+        """Pictures [B, 3, H, W] in about [−1, 1] of scaled latents."""
         config = self.vae.config
         shift = getattr(config, "shift_factor", None) or 0.0
         cells = (latents / config.scaling_factor + shift).astype(self.vae.parameters()[0].dtype)

@@ -1,22 +1,37 @@
-"""Teacher, student and averaged student of a latent consistency distillation, as UNets of ppdiffusers.
+"""Teacher, student and their opponents, as UNets of ppdiffusers: `fastdiffusers.distillation.networks` for them.
 
-What `fastdiffusers.distillation.networks.Networks` is for FLUX: terms ask ``predict`` for a role's prediction. The
-student is trained in full, and is told the guidance weight w by an embedding that the teacher does not have (Meng et
-al. 2023, "On Distillation of Guided Diffusion Models", section 3).
+A student that is trained in full is told the guidance by an embedding that the teacher does not have (Meng et al. 2023,
+"On Distillation of Guided Diffusion Models", section 3); one that is an adapter is not told it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import paddle
+import paddle.nn.functional as F
+from paddle import nn
 
-from fastdiffusers.distillation.networks import STUDENT, TARGET, TEACHER
+from fastdiffusers.distillation.lora import LoraBank
+from fastdiffusers.distillation.networks import STUDENT, TARGET, Networks
 
+WIDTH = 256
+"""Of the embedding of the guidance (``unet_time_cond_proj_dim``)."""
 EMBEDDING = "time_embedding.cond_proj.weight"
+WITHIN = ("down_blocks.", "mid_block.", "up_blocks.")
+GROUPS = {
+    "attention": (".attn1.", ".attn2."),
+    "mlp": (".ff.",),
+    "projection": (".proj_in.", ".proj_out."),
+    "convolution": (".conv1.", ".conv2.", ".conv_shortcut.", ".downsamplers.", ".upsamplers."),
+    "modulation": (".time_emb_proj.",),
+}
+"""Which layers a word of ``targets`` means; together those that the published LCM-LoRA files change."""
+RECOMPUTED = ("ResnetBlock2D", "Transformer2DModel")
 
 
 @dataclass(frozen=True)
@@ -25,79 +40,153 @@ class UNetConditions:
 
     Attributes:
         text: ``[B, T, J]``.
-        guidance: w ``[B]``, in guidance scales from 1; None for a network that is not told.
-        added: SDXL's ``text_embeds`` ``[B, P]`` and ``time_ids`` ``[B, 6]``; empty for SD1.5.
+        guidance: the common scale g of ε(∅) + g·(ε(c) − ε(∅)), ``[B]``; None for a student that is not told.
+        pooled, time_ids: SDXL's ``text_embeds`` ``[B, P]`` and ``time_ids`` ``[B, 6]``; None for SD1.5.
     """
 
     text: paddle.Tensor
     guidance: paddle.Tensor | None = None
-    added: Mapping[str, paddle.Tensor] = field(default_factory=dict)
+    pooled: paddle.Tensor | None = None
+    time_ids: paddle.Tensor | None = None
 
-    def untexted(self, text: paddle.Tensor) -> UNetConditions:
-        """The same with the empty caption's embeddings, ``[1, T, J]``, for all, and told no guidance."""
-        return replace(self, text=text.expand([self.text.shape[0], -1, -1]), guidance=None)
+    def told(self, guidance: paddle.Tensor | float) -> UNetConditions:
+        """The same with another guidance; unchanged for a network without that input."""
+        if self.guidance is None:
+            return self
+        if isinstance(guidance, int | float):
+            guidance = paddle.full_like(self.guidance, float(guidance))
+        return replace(self, guidance=guidance)
+
+    def untexted(self, text: paddle.Tensor, pooled: paddle.Tensor | None = None) -> UNetConditions:
+        """The same with the empty caption's embeddings, ``[1, …]``, for all."""
+        count = self.text.shape[0]
+        empty = None if self.pooled is None or pooled is None else pooled.expand([count, -1])
+        return replace(self, text=text.expand([count, -1, -1]), pooled=empty)
+
+    def tensors(self) -> tuple[Any, ...]:
+        """What `NoisePrediction` is run with."""
+        return (self.text, self.guidance, self.pooled, self.time_ids)
 
 
-class UNetNetworks:
-    """The roles. ``teacher`` is frozen; student and averaged student begin as it, but for the embedding of w.
+class UNetNetworks(Networks):
+    """The roles; see `Networks`. ``width`` is that of the embedding of the guidance."""
 
-    Args:
-        teacher: a UNet2DConditionModel of ppdiffusers.
-        width: of the embedding of w.
-        seed: of the weights that it is projected with.
-    """
+    def __init__(
+        self,
+        unet: Any,
+        student_lora: tuple[int, float | None, Sequence[str]] | None,
+        seed: int = 0,
+        compile: bool = False,
+        amp: tuple[str, str] | None = None,
+        recompute: bool = False,
+        width: int = WIDTH,
+    ) -> None:
+        self.width = width
+        super().__init__(unet, None, student_lora, seed, compile, amp, recompute)
 
-    def __init__(self, teacher: Any, width: int = 256, seed: int = 0) -> None:
-        self.teacher, self.width = teacher, width
-        self._roles = {TEACHER: teacher, STUDENT: self._copy(), TARGET: self._copy()}
-        paddle.seed(seed)
-        start = paddle.randn(self._roles[STUDENT].time_embedding.cond_proj.weight.shape) / math.sqrt(width)
-        for network in self._roles.values():
-            network.eval()  # no dropout: teacher and student see the same
-        for role in (STUDENT, TARGET):
-            self._roles[role].time_embedding.cond_proj.weight.set_value(start)
-        for network in (teacher, self._roles[TARGET]):
-            for parameter in network.parameters():
-                parameter.stop_gradient = True
-        self.parameters = {
-            role: {f"{role}.{name}": value for name, value in self._roles[role].named_parameters()}
-            for role in (STUDENT, TARGET)
-        }
+    @property
+    def has_guidance(self) -> bool:
+        """Whether the student is told the guidance; the teacher never is."""
+        return self.bank is None
 
-    def _copy(self) -> Any:
-        """A network like the teacher that is told w."""
-        config = {**dict(self.teacher.config), "time_cond_proj_dim": self.width}
-        made = type(self.teacher).from_config(config)
-        own = made.state_dict()
-        for name, value in self.teacher.state_dict().items():
-            own[name].set_value(value)
+    def make_bank(self, targets: Sequence[str]) -> LoraBank:
+        for layer in self.teacher.sublayers():
+            if isinstance(layer, nn.LayerNorm) and layer.weight is not None:
+                vars(layer)["forward"] = frozen_norm(layer)
+        return LoraBank(self.teacher, targets, WITHIN, GROUPS)
+
+    def duplicate(self, network: Any, role: str) -> Any:
+        """Built anew: a layer that stands in a pipeline has functions of that pipeline among its attributes.
+
+        The student's, told the guidance, has an embedding of it that is drawn from the seed.
+        """
+        config = dict(network.config)
+        if role == STUDENT:
+            config["time_cond_proj_dim"] = self.width
+        filled = all(value._is_initialized() for value in network.parameters())
+        with paddle.LazyGuard() if not filled else paddle.no_grad():
+            made = type(network).from_config(config)
+        made.eval()  # no dropout: teacher and student see the same
+        if filled:
+            own = made.state_dict()
+            for name, value in network.state_dict().items():
+                own[name].set_value(value)
+            if role == STUDENT:
+                weight = made.time_embedding.cond_proj.weight
+                rng = np.random.default_rng([self._seed, self.width])
+                start = rng.standard_normal(weight.shape) / math.sqrt(self.width)
+                weight.set_value(start.astype(np.float32))
         return made
 
-    def network(self, role: str) -> Any:
-        """The UNet of ``role``."""
-        return self._roles[role]
+    def recompute(self) -> None:
+        """Residual and attention blocks keep no activations for the backward pass; it runs them again."""
+        for network in {id(network): network for network in (self.teacher, self.student)}.values():
+            for layer in network.sublayers():
+                if type(layer).__name__ in RECOMPUTED:
+                    layer.forward = self._recomputing(layer.forward)
 
-    def predict(self, role: str, x: paddle.Tensor, level: paddle.Tensor, conditions: UNetConditions) -> paddle.Tensor:
-        """What the network of ``role`` predicts of ``x`` at the timesteps ``level``."""
-        more: dict[str, Any] = {}
-        if role != TEACHER and conditions.guidance is not None:
-            more["timestep_cond"] = guidance_embedding(conditions.guidance, self.width)
-        if conditions.added:
-            more["added_cond_kwargs"] = dict(conditions.added)
-        network = self._roles[role]
-        return network(x, level, encoder_hidden_states=conditions.text, return_dict=False, **more)[0]
+    def _recomputing(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        from paddle.distributed.fleet.utils import recompute
 
-    @paddle.no_grad()
-    def follow(self, decay: float) -> None:
-        """θ⁻ ← decay·θ⁻ + (1 − decay)·θ."""
-        for name, average in self.parameters[TARGET].items():
-            own = self.parameters[STUDENT][STUDENT + name.removeprefix(TARGET)]
-            average.set_value(decay * average + (1.0 - decay) * own)
+        def forward(x: Any, *more: Any, **named: Any) -> Any:
+            if not paddle.is_grad_enabled() or x.stop_gradient:
+                return inner(x, *more, **named)
+            role = self.bank.active if self.bank is not None else None
+            # what gradients flow through has to be an argument of its own, for Paddle cuts the graph there
+            places = [name for name, value in named.items() if isinstance(value, paddle.Tensor)]
+
+            def again(x: Any, *given: Any) -> Any:
+                loose = dict(zip(places, given[len(more) :], strict=True))
+                with self.acting(role or ""):
+                    return inner(x, *given[: len(more)], **{**named, **loose})
+
+            return recompute(again, x, *more, *(named[name] for name in places))
+
+        return forward
+
+    def predictor(self, network: Any, role: str) -> nn.Layer:
+        return NoisePrediction(network, self.width if role in (STUDENT, TARGET) and self.has_guidance else 0)
 
 
-def guidance_embedding(w: paddle.Tensor, width: int) -> paddle.Tensor:
-    """Sines, then cosines, of 1000·w at ``width``/2 frequencies from 1 down to 1/10000: ``[B, width]``."""
+class NoisePrediction(nn.Layer):
+    """A UNet with only tensors as arguments; ``width``: of the guidance's embedding, 0 for one that is told none."""
+
+    def __init__(self, network: Any, width: int) -> None:
+        super().__init__()
+        self.network, self.width = network, width
+
+    def forward(self, x, level, text, guidance, pooled, time_ids):
+        told = guidance_embedding(guidance, self.width) if self.width and guidance is not None else None
+        added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
+        return self.network(
+            x,
+            level,
+            encoder_hidden_states=text,
+            timestep_cond=told,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
+
+
+def frozen_norm(layer: Any) -> Callable[[Any], Any]:
+    """A layer norm whose weights are not trained.
+
+    On a CPU Paddle's own (3.3) leaves the weight out of the gradient of its input when the weight is frozen.
+    """
+
+    def forward(x: Any) -> Any:
+        plain = F.layer_norm(x, layer._normalized_shape, None, None, layer._epsilon)
+        return plain * layer.weight + layer.bias if layer.bias is not None else plain * layer.weight
+
+    return forward
+
+
+def guidance_embedding(guidance: paddle.Tensor, width: int) -> paddle.Tensor:
+    """Sines, then cosines, of 1000·w at ``width``/2 frequencies from 1 down to 1/10000: ``[B, width]``.
+
+    w is one less than the common scale ``guidance``: what pipelines of Stable Diffusion tell such a UNet.
+    """
     half = width // 2
     frequencies = paddle.exp(-math.log(10000.0) * paddle.arange(half, dtype="float32") / (half - 1))
-    angles = (1000.0 * w).unsqueeze(1) * frequencies.unsqueeze(0)
+    angles = (1000.0 * (guidance - 1.0)).unsqueeze(1) * frequencies.unsqueeze(0)
     return paddle.concat([paddle.sin(angles), paddle.cos(angles)], axis=1)

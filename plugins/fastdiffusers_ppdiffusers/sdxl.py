@@ -31,6 +31,14 @@ class SDXLPipeline(StableDiffusion):
         two = clip_penultimate(self.tokenizers["tokenizer_2"], self.pipe.text_encoder_2, prompts)
         return Encoded(paddle.concat([one.hidden, two.hidden], axis=-1), two.pooled, merged(one, two))
 
+    @paddle.no_grad()
+    def embed(self, prompts: list[str]) -> Encoded:
+        told = super().embed(prompts)
+        if self.pipe.config.force_zeros_for_empty_prompt:
+            kept = paddle.to_tensor([float(prompt != "") for prompt in prompts]).astype(told.hidden.dtype)
+            told.hidden, told.pooled = told.hidden * kept.reshape([-1, 1, 1]), told.pooled * kept.reshape([-1, 1])
+        return told
+
     def _negative(
         self, prompt: str | Sequence[str] | None, positive: Encoded, count: int, length: int | None
     ) -> Encoded:

@@ -1,4 +1,6 @@
-"""LoRA files of UNets (LCM-LoRA among them): linear layers and convolutions, in kohya's and diffusers' keys. No Paddle.
+"""LoRA files of UNets (LCM-LoRA among them), in and out: linear layers and convolutions, kohya's and diffusers' keys.
+
+No Paddle.
 
 The published LCM-LoRA files call a layer by diffusers' name with ``_`` for ``.``, after ``lora_unet_``, and keep its
 alpha beside it. A convolution's change is one of a smaller convolution and a 1 × 1 one, the same as of two matrices.
@@ -18,7 +20,7 @@ from fastdiffusers.counting import counted
 from fastdiffusers.errors import WeightsError
 from fastdiffusers.weights.lora_layer import LoraLayer
 from fastdiffusers.weights.lora_names import KOHYA, of_text_encoder, part_of
-from fastdiffusers.weights.tensor_file import read_tensors
+from fastdiffusers.weights.tensor_file import read_tensors, write_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of the base's weights in torch's orientation, [out, in] or [out, in, h, w], by layer path."""
@@ -64,6 +66,40 @@ def read_unet_lora(path: Path, shapes: Shapes) -> UNetLora:
     if not layers:
         raise WeightsError(f"{str(path)!r} holds no LoRA layer of the UNet")
     return UNetLora(layers, _note(layers, sum("alpha" not in parts for parts in found.values())))
+
+
+def write_unet_lora(
+    path: Path,
+    layers: Mapping[str, LoraLayer],
+    shapes: Shapes,
+    metadata: Mapping[str, str],
+    form: str = "kohya",
+    dtype: str = "float16",
+) -> None:
+    """Write ``layers`` of a UNet whose weights are ``shapes``, whole or not at all.
+
+    In the form ``kohya`` under the keys of the published LCM-LoRA files, with alpha beside each layer; diffusers,
+    ppdiffusers, ComfyUI and kohya's scripts open it. In the form ``diffusers`` under diffusers' (``lora_A``), where the
+    scale is a part of the factors, because diffusers looks for no alpha there.
+
+    Raises `WeightsError` for no layers, and for numbers that ``dtype`` cannot hold.
+    """
+    if not layers:
+        raise WeightsError("a LoRA file without layers says nothing; at least one layer is needed")
+    tensors: dict[str, np.ndarray] = {}
+    for name, layer in layers.items():
+        shape = shapes[name]
+        down = layer.down.reshape(layer.rank, *shape[1:])
+        up = layer.up.reshape(shape[0], layer.rank, *(1,) * (len(shape) - 2))
+        if form == "diffusers":
+            tensors[f"unet.{name}.lora_A.weight"] = down
+            tensors[f"unet.{name}.lora_B.weight"] = (up * layer.scale).astype(np.float32)
+            continue
+        stem = KOHYA + name.replace(".", "_")
+        tensors[f"{stem}.lora_down.weight"], tensors[f"{stem}.lora_up.weight"] = down, up
+        tensors[f"{stem}.alpha"] = np.asarray(layer.alpha, np.float32)
+    dtypes = {key: "float32" if key.endswith(".alpha") else dtype for key in tensors}
+    write_tensors(Path(path), tensors, {"format": "pt", **metadata}, dtypes)
 
 
 def _bare(stem: str) -> str:

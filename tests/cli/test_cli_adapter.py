@@ -13,9 +13,16 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, own_folder, write_card
-from fastdiffusers.distillation.exporting import linear_shapes
+from fastdiffusers.distillation.exporting import weight_shapes
+from fastdiffusers.distillation.method import teacher_family
 from fastdiffusers.models.info import describe
 from fastdiffusers.weights.lora import LoraLayer, read_lora, write_lora
+
+
+def linear_shapes(info) -> dict[str, tuple[int, int]]:
+    """(in, out) of the base's linear layers."""
+    return {path: shape[::-1] for path, shape in weight_shapes(teacher_family(info)).items()}
+
 
 NAMES = ("transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k", "single_transformer_blocks.0.proj_mlp")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -99,15 +100,16 @@ def test_a_dry_run_reads_no_weights(fastdiff, tiny, tmp_path):
         assert found[name] == whole[name]
 
 
-def test_only_flux_is_distilled(fastdiff, tiny, tmp_path, monkeypatch):
-    from fastdiffusers.distillation import method
+def test_families_that_say_nothing_of_it_are_not_distilled(fastdiff, tiny, tmp_path, monkeypatch):
+    from fastdiffusers.plugins import registry
 
-    monkeypatch.setattr(method, "FAMILIES", ("other",))
+    families = registry().pipelines
+    monkeypatch.setitem(families, "flux", dataclasses.replace(families["flux"], teachers=""))
     (tmp_path / "prompts.txt").write_text(PROMPTS)
     for more in (["--dry-run"], []):
         words = ["--recipe", "flux-emoji", f"prompts={tmp_path / 'prompts.txt'}", "workers=1", *more]
         done = fastdiff("distill", "pcm", "--model", tiny, *words)
-        assert done.exit_code == 2 and "tiny is of the family flux; distillation trains: other" in done.stderr
+        assert done.exit_code == 2 and "tiny is of the family flux; distillation trains: sd15, sdxl" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,10 @@ def test_only_flux_is_distilled(fastdiff, tiny, tmp_path, monkeypatch):
         (["pcm", "targets=[attn]"], "unknown target 'attn'; valid: all, attention"),
         (["pcm", "precision=bf16-o2"], "precision=bf16-o2 has no effect on a CPU; valid here: float32"),
         (["pcm", "--resume", "always"], "unknown value of --resume: 'always'; valid: auto, never"),
-        (["pcm", "--recipe", "nothing"], "unknown recipe of pcm: 'nothing'; valid: flux-emoji, flux.1-dev, or a YAML"),
+        (
+            ["pcm", "--recipe", "nothing"],
+            "unknown recipe of pcm: 'nothing'; valid: flux-emoji, flux.1-dev, sd15, sdxl, or a YAML",
+        ),
         (["pcm", "--recipe", "nothing.yaml"], "cannot read recipe 'nothing.yaml'"),
         (
             ["pcm", "--data", "nowhere"],

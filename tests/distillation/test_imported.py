@@ -23,7 +23,7 @@ RECIPE_KEYS = frozenset(
     student_guidance, terms, compat, validation_prompts, validation_seed, compile, solver_steps, phases, form,
     loss, huber_c, target_ema, edge_share, edge_from, consistency_weight, adversarial_weight, adversarial_lr,
     adversarial_beta1, adversarial_depths, opponent_turns, dmd_weight, dmd_on, dmd_critic, dmd_critic_lr,
-    teacher_guidance, opponent_warmup, reflow_weight, kd_weight
+    teacher_guidance, opponent_warmup, reflow_weight, kd_weight, sampler, student_steps
     ]""")
 )
 FLUX = "train_flux_lightning_lora.py"
@@ -103,7 +103,8 @@ def test_lcm_document(lora: bool, sdxl: bool) -> None:
     assert imported.command().startswith("FLAGS_conv_workspace_size_limit=4096 fastdiff distill lcm --recipe this.yaml")
     wanted = yaml.safe_load(f"""
         {{steps: 10000, batch: 12, lr: 1.0e-4, seed: 23, schedule: constant, warmup_steps: 0, solver_steps: 50,
-        phases: 1, terms: [consistency], loss: huber, precision: bf16-{"o2" if lora else "o1"},
+        phases: 1, student_steps: 4, sampler: lcm, terms: [consistency], loss: huber,
+        precision: bf16-{"o2" if lora else "o1"},
         recompute: true, clip: 1.0,
         true_guidance: true, student_guidance: {not lora}, target_ema: {0.0 if lora else 0.95},
         train: {"lora" if lora else "full"}, resolution: {1024 if sdxl else 512}, min_side: {1024 if sdxl else 512},

@@ -6,6 +6,7 @@ from adapters import make_adapter
 
 from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.distillation import starting
+from fastdiffusers.distillation.flux import FluxTeachers
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.distillation.starting import start_from
 from fastdiffusers.errors import InputError
@@ -26,7 +27,7 @@ def networks(pipe, rank=2, alpha=None, targets=("attention",)):
 def test_adds_what_the_file_adds_whatever_the_alpha(tmp_path, pipe, alpha):
     folder = make_adapter(tmp_path / "adapter", pipe)
     roles = networks(pipe, alpha=alpha)
-    start_from(roles, folder)
+    start_from(roles, folder, FluxTeachers(pipe.info))
     shapes = {path: tuple(layer.base.weight.shape) for path, layer in roles.bank.layers.items()}
     wanted = read_lora(folder / "adapter.safetensors", shapes).layers
     found = roles.bank.deltas(STUDENT)
@@ -38,9 +39,9 @@ def test_adds_what_the_file_adds_whatever_the_alpha(tmp_path, pipe, alpha):
 def test_refuses_another_rank_and_other_layers(tmp_path, pipe):
     folder = make_adapter(tmp_path / "adapter", pipe)
     with pytest.raises(InputError, match="has rank 2, the student 3"):
-        start_from(networks(tiny_flux(), rank=3), folder)
+        start_from(networks(tiny_flux(), rank=3), folder, FluxTeachers(pipe.info))
     with pytest.raises(InputError, match=r"lacks .* of the student's layers"):
-        start_from(networks(tiny_flux(), targets=("attention", "mlp")), folder)
+        start_from(networks(tiny_flux(), targets=("attention", "mlp")), folder, FluxTeachers(pipe.info))
 
 
 def test_a_method_means_its_adapter_of_the_nearest_number_of_steps(tmp_path, pipe, monkeypatch):

@@ -1,9 +1,14 @@
 """The tests of ppdiffusers' pipelines need the extra; those of the rest of the plugin do not."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from ppdiffusers_checkpoint import write
 
 from fastdiffusers_ppdiffusers.runtime import is_installed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))  # the documents' commands
 
 NEEDS_EXTRA = (
     "test_pipelines.py",
@@ -13,6 +18,8 @@ NEEDS_EXTRA = (
     "test_commands.py",
     "test_lcm_step.py",
     "test_few_steps.py",
+    "test_unet_students.py",
+    "test_unet_training.py",
 )
 
 

@@ -12,6 +12,7 @@ from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.networks import STUDENT, TARGET
 from fastdiffusers.distillation.process import LatentConsistency, scaled_linear
 from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.task import DistillTask
 from fastdiffusers.distillation.terms.consistency import Consistency, phase_target
 from fastdiffusers.training.adamw import AdamW
 from fastdiffusers_ppdiffusers.roles import EMBEDDING, UNetConditions, UNetNetworks
@@ -36,10 +37,10 @@ def torchwise(name: str, value: np.ndarray, like: paddle.Tensor) -> np.ndarray:
 @pytest.fixture(scope="module")
 def step(pipelines):
     """The roles, the scene of the golden batch, and the term."""
-    networks = UNetNetworks(pipelines("sd15").pipe.unet, width=8)
-    for role in (STUDENT, TARGET):
-        weight = networks.network(role).time_embedding.cond_proj.weight
-        weight.set_value(formula(f"unet.{EMBEDDING}", tuple(weight.shape)[::-1]).T)
+    networks = UNetNetworks(pipelines("sd15").pipe.unet, None, width=8)
+    weight = networks.parameters[STUDENT][f"{STUDENT}.{EMBEDDING}"]
+    weight.set_value(formula(f"unet.{EMBEDDING}", tuple(weight.shape)[::-1]).T)
+    networks.copy_student(TARGET)
     tensor = lambda name: paddle.to_tensor(GOLDEN[name])  # noqa: E731
     told = UNetConditions(tensor("text"))
     scene = Scene(
@@ -50,9 +51,9 @@ def step(pipelines):
         tensor("noise"),
         49 - GOLDEN["index"],
         told,
-        UNetConditions(tensor("text"), tensor("w")),
+        UNetConditions(tensor("text"), tensor("w") + 1.0),  # the common scale: of ε(∅) + g·(ε(c) − ε(∅))
         told.untexted(tensor("empty")),
-        tensor("w") + 1.0,  # ε(c) + w·(ε(c) − ε(∅)) is ε(∅) + (w + 1)·(ε(c) − ε(∅))
+        tensor("w") + 1.0,
         np.random.default_rng(0),
     )
     config = DistillConfig(solver_steps=50, phases=1, form="x", loss="huber", huber_c=1e-3)
@@ -99,7 +100,9 @@ def test_loss_gradients_weights_and_average_are_torchs(step):
     gradients = {f"{STUDENT}.{name}": value * factor for name, value in found.items()}
     with paddle.no_grad():
         AdamW(beta2=0.999).update(parameters, gradients, 1e-3, 0.0)
-    networks.follow(0.95)
+    task = DistillTask(DistillConfig(target_ema=0.95))
+    task.networks = networks
+    task.updated(0, frozenset({STUDENT}))
     for name in names:
         own = parameters[f"{STUDENT}.{name}"]
         gradient = np.abs(torchwise(name, GOLDEN[f"gradient/{name}"], own))

@@ -23,9 +23,8 @@ from fastdiffusers.distillation.data.files import (
 )
 from fastdiffusers.distillation.data.plan import Plan
 from fastdiffusers.distillation.data.sample import Cursor, Item, Sample, Skipped, Tally, Unreadable, UnreadableSample
+from fastdiffusers.distillation.teacher_family import TeacherFamily
 from fastdiffusers.evaluation.meter import Meter
-from fastdiffusers.evaluation.sampler import encode_prompts
-from fastdiffusers.pipelines import pixels
 
 TEXT_TOKENS_AT_ONCE = 4096
 TEXT_BATCH = 32
@@ -109,34 +108,33 @@ def _encode_chunk(pipe: Any, plan: Plan, folder: Path, chunk: int, items: _Reade
         return counts
     for bucket, some in pictures.items():
         size = plan.sizes[bucket]
-        save_half(array_file(folder, "latents", chunk, size), encode(pipe, some, size))
+        save_half(array_file(folder, "latents", chunk, size), encode(pipe, plan.family, some, size))
     record = {"end": [*items.cursor], "counts": counts.to_dict(), "examples": examples}
     save_json(record_file(folder, chunk), record)
     return counts
 
 
 @paddle.no_grad()
-def encode(pipe: Any, pictures: Sequence[np.ndarray], size: Size) -> np.ndarray:
-    """Packed, scaled latents of pictures of one size, the mode of the posterior: float32 ``[B, tokens, channels]``."""
+def encode(pipe: Any, family: TeacherFamily, pictures: Sequence[np.ndarray], size: Size) -> np.ndarray:
+    """Scaled latents of pictures uint8 ``[H, W, 3]`` of one size, the mode of the posterior: float32 ``[B, …]``."""
     batch = max(1, min(BATCH_MOST, PIXELS_AT_ONCE // (size[0] * size[1])))
     parts = []
     for i in range(0, len(pictures), batch):
-        unit = np.stack(pictures[i : i + batch]).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(
-            127.5
-        ) - np.float32(1)
-        moments = pipe.vae.encode(paddle.to_tensor(unit).astype(pipe.dtype))
-        latents = pipe.vae.scale_latents(moments.mode())
-        parts.append(pixels.pack(latents).astype("float32").numpy())
+        some = np.stack(pictures[i : i + batch]).transpose(0, 3, 1, 2).astype(np.float32)
+        parts.append(family.encode(pipe, some / np.float32(127.5) - np.float32(1)))
     return np.concatenate(parts)
 
 
-def encode_captions(pipe: Any, captions: Sequence[str], folder: Path, show: bool) -> dict[str, int]:
+@paddle.no_grad()
+def encode_captions(
+    pipe: Any, family: TeacherFamily, captions: Sequence[str], folder: Path, show: bool
+) -> dict[str, int]:
     """Embed the empty caption and every different one of ``captions``, as far as they are not in ``folder`` yet.
 
     Returns what the store's record says of them.
     """
     unique = list(dict.fromkeys(["", *captions]))
-    text, pooled, _ = encode_prompts(pipe, [""])
+    text, pooled, _ = family.encode_captions(pipe, [""])
     rows = text_rows(*text.shape[1:])
     batch = max(1, min(TEXT_BATCH, TEXT_TOKENS_AT_ONCE // text.shape[1]))
     cut = 0
@@ -145,7 +143,7 @@ def encode_captions(pipe: Any, captions: Sequence[str], folder: Path, show: bool
             some = unique[start : start + rows]
             note = folder / f"text-{chunk:05d}.json"  # written last: says that both arrays are there
             if not note.is_file():
-                parts = [encode_prompts(pipe, some[i : i + batch]) for i in range(0, len(some), batch)]
+                parts = [family.encode_captions(pipe, some[i : i + batch]) for i in range(0, len(some), batch)]
                 save_half(array_file(folder, "text", chunk), np.concatenate([part[0] for part in parts]))
                 save_half(array_file(folder, "pooled", chunk), np.concatenate([part[1] for part in parts]))
                 save_json(note, {"truncated": sum(part[2] for part in parts)})

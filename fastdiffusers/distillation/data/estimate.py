@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
 from fastdiffusers.distillation.data.encoding import encode
 from fastdiffusers.distillation.data.plan import Plan
 from fastdiffusers.distillation.data.teacher import on_cpu
 from fastdiffusers.environment import current, physical_cores
 from fastdiffusers.errors import InputError
-from fastdiffusers.pipelines import memory, pixels
+from fastdiffusers.pipelines import memory
 
 STATIC_GAIN = 2.0
 """How much faster the transformer is on a static graph, on a CPU; measured on the embedded model."""
@@ -92,28 +91,20 @@ def default_workers(plan: Plan) -> int:
     return max(1, min(threads, 2 * physical_cores(), room))
 
 
-@paddle.no_grad()
 def _seconds_of_evaluation(pipe: Any, plan: Plan) -> float:
-    """Seconds that the transformer takes for a picture and a step, as it is."""
-    transformer, config = pipe.transformer, pipe.transformer.config
-    side = plan.resolution // pipe.vae_scale_factor
-    length = pipe.tokenizer_2.max_length
+    """Seconds that the network takes for a picture and a step, as it is."""
     count = max(1, min(TRIED, 4096 // plan.tokens(plan.sizes[0])))
-    rope = transformer.rope(np.zeros((length, 3), np.float32), pixels.position_ids(side, side))
-    x = paddle.zeros([count, plan.tokens(plan.sizes[0]), plan.channels], dtype=pipe.dtype)
-    text = paddle.zeros([count, length, config.joint_attention_dim], dtype=pipe.dtype)
-    pooled = paddle.zeros([count, config.pooled_projection_dim], dtype=pipe.dtype)
-    level = paddle.full([count], 0.5, dtype="float32").astype(pipe.dtype)
-    guidance = level if config.guidance_embeds else None
-    return (
-        _timed(lambda: float(transformer(x, text, pooled, level, rope, guidance).astype("float32").mean().item()))
-        / count
-    )
+    sampler = plan.family.sampler(pipe, count, plan.resolution, static=False)
+    captions, seeds, guidance = [""] * count, [*range(count)], [1.0] * count
+    assert plan.sigmas is not None
+    first = plan.sigmas[:2]
+    evaluate = lambda: sampler.states(captions, seeds, first, guidance, [1], None)  # noqa: E731
+    return _timed(evaluate) / count
 
 
 def _seconds_of_encoding(pipe: Any, plan: Plan) -> float:
     size = plan.sizes[0]
-    return _timed(lambda: encode(pipe, [np.zeros((*size, 3), np.uint8)], size))
+    return _timed(lambda: encode(pipe, plan.family, [np.zeros((*size, 3), np.uint8)], size))
 
 
 def _timed(call: Any) -> float:
@@ -131,9 +122,7 @@ def _size(pipe: Any, plan: Plan, pictures: int) -> int:
     inner = max(0, len(plan.at) - 2)
     latents = pictures * plan.tokens(plan.sizes[0]) * plan.channels * 2 * (1 + inner)
     captions = len(set(plan.captions)) if plan.drawn else pictures
-    config = pipe.transformer.config
-    length = pipe.tokenizer_2.max_length
-    return latents + 2 * captions * (length * config.joint_attention_dim + config.pooled_projection_dim)
+    return latents + 2 * captions * plan.family.text_numbers(pipe)
 
 
 def _duration(seconds: float) -> str:

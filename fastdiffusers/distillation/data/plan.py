@@ -16,9 +16,10 @@ from fastdiffusers.distillation.data.options import DataOptions
 from fastdiffusers.distillation.data.sources.base import Source
 from fastdiffusers.distillation.data.sources.prompts import PromptSource
 from fastdiffusers.distillation.data.sourcing import source
+from fastdiffusers.distillation.method import teacher_family
+from fastdiffusers.distillation.teacher_family import TeacherFamily
 from fastdiffusers.errors import InputError
 from fastdiffusers.models.info import ModelInfo
-from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
 SAME = 1e-5
 """Noise levels that differ by less are one."""
@@ -31,24 +32,36 @@ class Plan:
     """A preparation of ``found``'s samples for a model.
 
     Attributes:
-        info: the teacher.
+        family: the teacher, as its family is distilled.
         options, found: what is asked for, and the source it names.
         sizes: the sizes that examples may have, the square first.
-        channels, cell: channels of a packed token, and its side in pixels.
         sigmas: for drawn latents the teacher's noise levels, float32 ``[steps + 1]``; else None.
         at: at which of them states are kept, the first and the last included; empty without trajectories.
         dtype: what the model computes in.
     """
 
-    info: ModelInfo
+    family: TeacherFamily
     options: DataOptions
     found: Source
     sizes: tuple[Size, ...]
-    channels: int
-    cell: int
     sigmas: np.ndarray | None
     at: tuple[int, ...]
     dtype: str
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the teacher."""
+        return self.family.info
+
+    @property
+    def channels(self) -> int:
+        """Numbers of a token of latents (FLUX's are packed), or of a cell."""
+        return self.family.channels
+
+    @property
+    def cell(self) -> int:
+        """Its side in pixels."""
+        return self.family.cell
 
     @property
     def drawn(self) -> bool:
@@ -61,7 +74,7 @@ class Plan:
         return self.sizes[0][0]
 
     def tokens(self, size: Size) -> int:
-        """Image tokens of an example."""
+        """Tokens, or cells, of an example's latents."""
         return (size[0] // self.cell) * (size[1] // self.cell)
 
     @property
@@ -126,39 +139,30 @@ def make_plan(pipe: Any, options: DataOptions) -> Plan:
     info = pipe.info
     if info is None:
         raise InputError("a pipeline without files cannot be a teacher; save it and load it from its folder")
-    cell = 2 * pipe.vae_scale_factor
-    resolution = options.resolution or int(pipe.vae.config.sample_size or 128 * pipe.vae_scale_factor)
+    family = teacher_family(info)
+    resolution = options.resolution or info.default_setting.height
     found = source(options, info)
     drawn = isinstance(found, PromptSource)
-    sizes = tuple(bucket_sizes(resolution, cell, options.buckets and not drawn))
+    sizes = tuple(bucket_sizes(resolution, family.unit, options.buckets and not drawn))
     sigmas: np.ndarray | None = None
     at: tuple[int, ...] = ()
     if drawn:
-        sigmas, at = teacher_levels(pipe.scheduler, (resolution // cell) ** 2, options)
-    channels = 4 * int(pipe.vae.config.latent_channels)
+        sigmas, at = teacher_levels(family, sizes[0], options)
     dtype = str(pipe.dtype).rpartition(".")[2]
-    return Plan(info, options, found, sizes, channels, cell, sigmas, at, dtype)
+    return Plan(family, options, found, sizes, sigmas, at, dtype)
 
 
-def teacher_levels(scheduler: Any, tokens: int, options: DataOptions) -> tuple[np.ndarray, tuple[int, ...]]:
+def teacher_levels(family: TeacherFamily, size: Size, options: DataOptions) -> tuple[np.ndarray, tuple[int, ...]]:
     """The teacher's noise levels, and at which of them ``options`` keep states (none without trajectories).
 
     One between two of the teacher's levels becomes a level of its own, so that every one is met exactly.
     """
-    sigmas = _levels(scheduler, tokens, options.teacher_steps)
+    sigmas = family.levels(size, options.teacher_steps)
     if not options.trajectories:
         return sigmas, ()
-    kept = (
-        np.asarray(options.state_sigmas, np.float32)
-        if options.state_sigmas
-        else _levels(scheduler, tokens, options.solver_steps)
-    )
+    kept = family.levels(size, options.solver_steps)
+    if options.state_sigmas:
+        kept = np.asarray(options.state_sigmas, np.float32)
     apart = sigmas[np.abs(sigmas[:, None] - kept[None]).min(axis=1) > SAME]
     merged = np.sort(np.concatenate([apart, kept]))[::-1].astype(np.float32)
     return merged, tuple(int(i) for i in np.flatnonzero(np.isin(merged, kept)))
-
-
-def _levels(scheduler: Any, tokens: int, steps: int) -> np.ndarray:
-    own = FlowMatchEulerDiscreteScheduler(scheduler.config)  # its state is not ours to change
-    own.set_image_timesteps(tokens, steps)
-    return np.array(own.sigmas, np.float32)

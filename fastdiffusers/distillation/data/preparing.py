@@ -80,7 +80,7 @@ def _work(pipe: Any, plan: Plan, folder: Path, progress: bool, workers: int) -> 
     captions = [caption for record in records for _, caption in record["examples"]]
     if not captions:
         raise InputError(f"{plan.found.describe()}: nothing to train on ({counts.summary()})")
-    texts = encode_captions(pipe, captions, folder, progress)
+    texts = encode_captions(pipe, plan.family, captions, folder, progress)
     _finish(plan, folder, records, texts, counts)
     if progress:
         cut = (

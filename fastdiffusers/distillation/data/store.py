@@ -32,13 +32,14 @@ class Examples:
     """One batch, float32 unless said.
 
     Attributes:
-        latents: ``[B, tokens, channels]``, packed and scaled: what the transformer sees at σ = 0.
-        text: ``[B, T, J]``, T5's sequences.
-        pooled: ``[B, P]``, CLIP's vectors.
+        latents: ``[B, tokens, channels]``, packed and scaled: what the transformer sees at σ = 0; of a UNet
+            ``[B, channels, h, w]``.
+        text: ``[B, T, J]``, the text encoder's sequences.
+        pooled: ``[B, P]``, CLIP's vectors; P = 0 for models that are told none.
         size: height and width in pixels, the same for the batch.
         captions: the texts.
         guidance: ``[B]``, what drawn latents were drawn with; None for pictures.
-        states: ``[B, N + 1, tokens, channels]``, the teacher's states at kept levels, from the noise to the latents;
+        states: ``[B, N + 1, …]``, the teacher's states at kept levels, from the noise to the latents;
             None without trajectories.
         noise: what drawn latents started from, exactly; None for pictures.
     """
@@ -149,6 +150,9 @@ class Store:
         from fastdiffusers.noise import picture_noise
         from fastdiffusers.pipelines.pixels import pack
 
+        numbers = [int(seed) for seed in seeds]
+        if len(shape) == 3:
+            return np.asarray(picture_noise((shape[0], shape[1], shape[2]), numbers), np.float32)
         cell = self.meta["cell"] // 2
-        drawn = picture_noise((shape[1] // 4, size[0] // cell, size[1] // cell), [int(seed) for seed in seeds])
+        drawn = picture_noise((shape[1] // 4, size[0] // cell, size[1] // cell), numbers)
         return np.asarray(pack(drawn), np.float32)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdiffusers.distillation.data.files import CHUNK, array_file, load_json, record_file, save_half, save_json
+from fastdiffusers.distillation.method import teacher_family
 from fastdiffusers.evaluation.crew import Crew, Task
 from fastdiffusers.evaluation.meter import Meter
 
 if TYPE_CHECKING:
     from fastdiffusers.distillation.data.plan import Plan
-    from fastdiffusers.evaluation.sampler import Sampler
 
 JOB = "job.json"
 TOKENS_AT_ONCE = 16384
@@ -23,8 +23,6 @@ BATCH_MOST = 32
 
 def draw_latents(pipe: Any, plan: Plan, folder: Path, workers: int, show: bool) -> int:
     """Every chunk that is not in ``folder`` yet, by ``workers`` processes (1: in this one); returns the number."""
-    from fastdiffusers.evaluation.sampler import Sampler
-
     count = len(plan.captions)
     chunks = range(-(-count // CHUNK))
     missing = [i for i in chunks if not record_file(folder, i).is_file()]
@@ -36,7 +34,7 @@ def draw_latents(pipe: Any, plan: Plan, folder: Path, workers: int, show: bool) 
             with Crew(min(workers, len(tasks))) as crew:
                 crew.run(tasks, lambda task, result: meter.add(evaluations(plan, [task.arguments["chunk"]])))
         elif missing:
-            sampler = Sampler(pipe, batch_size(plan, count), plan.resolution, static=on_cpu())
+            sampler = plan.family.sampler(pipe, batch_size(plan, count), plan.resolution, static=on_cpu())
             for i in missing:
                 draw(sampler, folder, i)
                 meter.add(evaluations(plan, [i]))
@@ -49,7 +47,7 @@ def draw_chunk(folder: str, chunk: int) -> None:
     draw(_sampler(job["model"], job["sha256"], job["batch"], job["size"][0]), Path(folder), chunk)
 
 
-def draw(sampler: Sampler, folder: Path, chunk: int) -> None:
+def draw(sampler: Any, folder: Path, chunk: int) -> None:
     """Draw one chunk of the job in ``folder`` and save it."""
     job = _read_job(str(folder))
     rows = range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(job["captions"])))
@@ -112,8 +110,8 @@ def _read_job(folder: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _sampler(model: str, sha256: str, batch: int, size: int) -> Sampler:
+def _sampler(model: str, sha256: str, batch: int, size: int) -> Any:
     from fastdiffusers.evaluation.drawing import loaded
-    from fastdiffusers.evaluation.sampler import Sampler
 
-    return Sampler(loaded(model, sha256), batch, size)
+    pipe = loaded(model, sha256)
+    return teacher_family(pipe.info).sampler(pipe, batch, size)

@@ -19,7 +19,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "guidance": ("guidance_min", "guidance_max", "true_guidance", "teacher_guidance", "student_guidance"),
     "terms": (
-        *("terms", "compat", "solver_steps", "phases", "form", "loss", "huber_c", "target_ema", "edge_share"),
+        *("terms", "compat", "solver_steps", "phases", "student_steps", "sampler", "form", "loss", "huber_c"),
+        *("target_ema", "edge_share"),
         *("edge_from", "consistency_weight", "adversarial_weight", "adversarial_lr", "adversarial_beta1"),
         *("adversarial_depths", "opponent_turns", "opponent_warmup", "dmd_weight", "dmd_on", "dmd_critic"),
         *("dmd_critic_lr", "reflow_weight", "kd_weight"),

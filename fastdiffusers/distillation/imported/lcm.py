@@ -27,6 +27,7 @@ SCRIPTS = ("train_lcm.py",)
 METHOD = "lcm"
 # The predecessor adds w·(v(c) − v(∅)) to v(c); the key counts the common scale of v(∅) + g·(v(c) − v(∅)), one more.
 SCALE_OFFSET = 1.0
+LCM_STEPS = 4
 
 GUIDANCE: tuple[Flag, ...] = (
     computed("w_min", float, None, "guidance_min", "plus 1: see the key's comment"),
@@ -40,9 +41,7 @@ FLAGS: tuple[Flag, ...] = (
     *refused_paths("vae_name_or_path", "text_encoder_name_or_path", "text_encoder_2_name_or_path"),
     *refused_paths("teacher_unet_name_or_path", "tokenizer_name", "tokenizer_2_name"),
     same("model_max_length", int, 77, "the length of captions is the text encoder's own, 77"),
-    dropped(
-        "num_inference_steps", int, 4, "only for pictures drawn in training; the accelerator's option at inference"
-    ),
+    mapped("num_inference_steps", int, 4, "student_steps", "steps of the pictures that are drawn", minimum=1),
     dropped("vae_encode_batch_size", int, None, "pictures are encoded once, in batches that fit"),
     *GUIDANCE,
     mapped("num_ddim_timesteps", int, 50, "solver_steps", minimum=1),
@@ -110,11 +109,11 @@ def translate(draft: Draft, launch: Launch, compat: str) -> None:
         draft.entries["sample_every"].value = max(0, values["image_logging_steps"])
     draft.set("seed", values["seed"], "seed")
     full = not values["is_lora"]
-    fill_student(draft, full, "is_lora", compat)
+    fill_student(draft, full, "is_lora")
     fill_guidance(draft, full, 3.0 if values["is_sdxl"] else 5.0)
 
 
-def fill_student(draft: Draft, full: bool, flag: str, compat: str) -> None:
+def fill_student(draft: Draft, full: bool, flag: str) -> None:
     """What is trained, and the one term."""
     values = draft.arguments
     draft.set("train", "full" if full else "lora", flag)
@@ -137,9 +136,12 @@ def fill_student(draft: Draft, full: bool, flag: str, compat: str) -> None:
     draft.set("buckets", False, note="square pictures only, as there")
     draft.set("terms", ["consistency"])
     draft.set("phases", 1)
+    draft.set("sampler", "lcm", note="as the LCM scheduler draws: to the picture, and back with fresh noise")
+    if "student_steps" not in draft.entries:
+        draft.set("student_steps", LCM_STEPS, note="what such adapters are drawn with; any number will do")
     draft.set("form", "x", note="the distance is taken between predictions of the picture")
     draft.set("edge_share", 0.0, note="levels are drawn uniformly from the solver's grid")
-    draft.set("compat", compat, source="compat=none or reference, after the command")
+    draft.set("compat", "none", note="the predecessor's arithmetic of this loss is ours")
 
 
 def fill_guidance(draft: Draft, full: bool, w_min: float) -> None:

@@ -63,7 +63,7 @@ def translate(draft: Draft, launch: Launch, compat: str) -> None:
     sdxl = "sdxl" in launch.script
     fill_accelerate(draft, launch)
     fill_schedule(draft, "lr_scheduler", values["lr_warmup_steps"], "lr_warmup_steps")
-    fill_student(draft, launch.script in FULL, "", compat)
+    fill_student(draft, launch.script in FULL, "")
     fill_guidance(draft, launch.script in FULL, 3.0 if sdxl else 5.0)
     if sdxl:
         draft.set("min_side", SMALLEST_SDXL, note="smaller pictures are left out, as there")

@@ -119,7 +119,8 @@ class DistributionMatching(Term):
         if self.config.dmd_on == "phase":
             return scene.between(scene.end, scene.start)
         share = scene.rng.uniform(LEAST_SHARE, 1 - LEAST_SHARE, scene.count) * scene.grid.steps
-        return paddle.to_tensor(np.interp(share, np.arange(scene.grid.steps + 1), scene.grid.levels).astype(np.float32))
+        levels = np.interp(share, np.arange(scene.grid.steps + 1), scene.grid.levels).astype(np.float32)
+        return scene.process.nearest(paddle.to_tensor(levels))
 
 
 def mean_distance(a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:

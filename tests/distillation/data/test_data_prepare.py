@@ -112,11 +112,11 @@ def test_an_interrupted_preparation_goes_on_where_it_was(teacher, csv, tmp_path,
     whole = prepared(teacher, csv, tmp_path / "whole")
     calls = []
 
-    def fragile(pipe, some, size):
+    def fragile(pipe, family, some, size):
         calls.append(len(some))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return encode(pipe, some, size)
+        return encode(pipe, family, some, size)
 
     monkeypatch.setattr(encoding_module, "encode", fragile)
     with pytest.raises(KeyboardInterrupt):
@@ -136,11 +136,11 @@ def test_an_interrupted_preparation_goes_on_where_it_was(teacher, csv, tmp_path,
 def test_the_limit_of_examples_holds_after_an_interruption(teacher, csv, tmp_path, monkeypatch, small_chunks):
     chunks = []
 
-    def fragile(pipe, some, size):
+    def fragile(pipe, family, some, size):
         chunks.append(size)
         if len(chunks) == 3:  # the first chunk has two sizes
             raise KeyboardInterrupt
-        return encode(pipe, some, size)
+        return encode(pipe, family, some, size)
 
     monkeypatch.setattr(encoding_module, "encode", fragile)
     with pytest.raises(KeyboardInterrupt):

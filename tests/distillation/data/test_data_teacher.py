@@ -12,6 +12,7 @@ import pytest
 from fastdiffusers.distillation.data import DataOptions, Store, prepare
 from fastdiffusers.distillation.data import teacher as teacher_module
 from fastdiffusers.distillation.data.plan import make_plan, teacher_levels
+from fastdiffusers.distillation.method import teacher_family
 
 WORDS = ("a red apple", "two blue houses by the sea", "a cat on a mat")
 
@@ -94,15 +95,16 @@ def test_chunks_and_batches_change_nothing(teacher, tmp_path, prompts, monkeypat
 
 
 def test_kept_levels_between_the_teachers_levels_become_levels(teacher):
+    family = teacher_family(teacher.info)
     options = DataOptions(trajectories=True, teacher_steps=4, state_sigmas=(1.0, 0.8, 0.3, 0.0))
-    sigmas, at = teacher_levels(teacher.scheduler, 64, options)
-    own, none = teacher_levels(teacher.scheduler, 64, DataOptions(teacher_steps=4))
+    sigmas, at = teacher_levels(family, (32, 32), options)
+    own, none = teacher_levels(family, (32, 32), DataOptions(teacher_steps=4))
     assert len(own) == 5 and none == () and len(sigmas) == 7 and (np.diff(sigmas) < 0).all()
     np.testing.assert_allclose(sigmas[list(at)], [1, 0.8, 0.3, 0])
     assert set(own.tolist()) <= set(sigmas.tolist())
     # 28 steps hold the levels of 4, and not those of 3
-    assert len(teacher_levels(teacher.scheduler, 64, DataOptions(trajectories=True))[0]) == 29
-    assert len(teacher_levels(teacher.scheduler, 64, DataOptions(trajectories=True, solver_steps=3))[0]) == 31
+    assert len(teacher_levels(family, (32, 32), DataOptions(trajectories=True))[0]) == 29
+    assert len(teacher_levels(family, (32, 32), DataOptions(trajectories=True, solver_steps=3))[0]) == 31
 
 
 @pytest.mark.parametrize(

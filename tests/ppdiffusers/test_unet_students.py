@@ -1,0 +1,168 @@
+"""LoRA students of UNets: how they learn and what they draw is what torch and diffusers say (make_unet_students.py)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from formula_weights import formula
+
+import fastdiffusers
+from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, write_card
+from fastdiffusers.distillation.exporting import export_adapter, open_source
+from fastdiffusers.distillation.keys import DistillConfig
+from fastdiffusers.distillation.method import teacher_family
+from fastdiffusers.distillation.networks import STUDENT
+from fastdiffusers.distillation.scene import Scene
+from fastdiffusers.distillation.terms.consistency import Consistency, phase_target
+from fastdiffusers.weights.lora_layer import LoraLayer
+from fastdiffusers.weights.tensor_file import read_tensors
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+RANK, ALPHA = 2, 3.0
+PHASES = {"lcm": (50, 1), "pcm": (40, 4)}
+
+
+def close(found, expected: np.ndarray, rtol: float, name: str = "") -> None:
+    """Within ``rtol`` of the largest. `numpy.testing` does not work beside ppdiffusers' ``numpy.bool``."""
+    found = found.numpy() if hasattr(found, "numpy") else found
+    assert found.shape == expected.shape, name
+    assert np.abs(found.astype(np.float64) - expected).max() <= rtol * np.abs(expected).max() + 1e-9, name
+
+
+def factors(path: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    inner = int(np.prod(shape[1:]))
+    return formula(f"lora.{path}.down", (RANK, inner)), formula(f"lora.{path}.up", (shape[0], RANK))
+
+
+@pytest.fixture
+def student(pipelines):
+    """``student(family, **recipe)``: family, networks with the golden adapter, recipe; taken out again afterwards."""
+    made = []
+
+    def build(name, **recipe):
+        pipe = pipelines(name)
+        config = DistillConfig(**{"true_guidance": True, "rank": RANK, "alpha": ALPHA, "solver_steps": 40, **recipe})
+        family = teacher_family(pipe.info)
+        family.check(config)
+        networks = family.roles(family.network(pipe), config)
+        made.append(networks)
+        for path, layer in networks.bank.layers.items():
+            layer.set_factors(STUDENT, *factors(path, layer.shape))
+        return family, networks, config
+
+    yield build
+    for networks in made:
+        networks.bank.remove()
+
+
+@pytest.mark.parametrize("method", PHASES)
+def test_a_step_of_an_adapter_is_torchs(student, method):
+    """Noisy latents, the student's jump, the target by way of the guided solver, the loss, every factor's gradient."""
+    golden = np.load(GOLDEN / "unet_lora_steps.npz")
+    solver_steps, phases = PHASES[method]
+    family, networks, config = student("sdxl", solver_steps=solver_steps, phases=phases, form="x", huber_c=10.0)
+    latents, noise, text, pooled, guidance = (
+        paddle.to_tensor(golden[name]) for name in ("latents", "noise", "text", "pooled", "guidance")
+    )
+    told = family.conditions(networks, text, pooled, guidance, (16, 16))
+    empty = told.untexted(paddle.to_tensor(golden["empty"]), paddle.to_tensor(golden["empty_pooled"]))
+    scene = Scene(
+        networks,
+        family.process(config),
+        family.grid(config, (16, 16)),
+        latents,
+        noise,
+        golden[f"{method}/index"],
+        told,
+        told,
+        empty,
+        guidance,
+        np.random.default_rng(0),
+    )
+    close(scene.x, golden[f"{method}/x"], 1e-5)
+    for name, found in (("landing", scene.landing), ("target", phase_target(scene))):
+        for row, expected in zip(found, golden[f"{method}/{name}"], strict=True):
+            close(row, expected, 1e-4, name)
+    loss, _ = Consistency(config, networks).loss(scene)
+    loss.backward()
+    assert float(loss.item()) == pytest.approx(float(golden[f"{method}/loss"]), rel=1e-4)
+    paths = [name.removeprefix(f"{method}/up/") for name in golden.files if name.startswith(f"{method}/up/")]
+    assert set(paths) == networks.bank.layers.keys() and len(paths) == 89
+    largest = max(np.abs(golden[f"{method}/{part}/{path}"]).max() for path in paths for part in ("down", "up"))
+    for path in paths:
+        for part, key in (("down", "A"), ("up", "B")):
+            found = networks.parameters[STUDENT][f"{STUDENT}.{path}.lora_{key}"].grad.numpy()
+            expected = golden[f"{method}/{part}/{path}"]
+            found = found.T if found.ndim == 2 else found.reshape(expected.shape)
+            assert np.abs(found - expected).max() <= 2e-3 * np.abs(expected).max() + 1e-6 * largest, (path, part)
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_files_have_the_keys_and_shapes_that_diffusers_opens(student, tmp_path, name, form):
+    family, networks, _ = student(name)
+    write(family, networks, tmp_path / "x.safetensors", form)
+    tensors, _ = read_tensors(tmp_path / "x.safetensors")
+    wanted = json.loads(str(np.load(GOLDEN / "unet_lora_drawn.npz")[f"{name}/{form}"]))
+    assert {key: list(value.shape) for key, value in tensors.items()} == wanted
+    shapes = {path: layer.shape for path, layer in networks.bank.layers.items()}
+    layers, _ = family.read_adapter(tmp_path / "x.safetensors", shapes)
+    for path, layer in layers.items():
+        down, up = factors(path, shapes[path])
+        close(layer.delta(), ALPHA / RANK * up @ down, 1e-5, path)
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+def test_an_exported_file_has_the_scale_of_the_card(student, pipelines, tmp_path, form):
+    family, networks, _ = student("sd15")
+    write(family, networks, tmp_path / WEIGHTS, "kohya")
+    info = pipelines("sd15").info
+    write_card(tmp_path, AdapterCard("lcm", info.name, info.sha256, 4, "lcm", 1.0, 1.0, scale=0.5))
+    done = export_adapter(open_source(tmp_path), info, form, tmp_path / "x.safetensors", "float32")
+    assert (done.layers, done.rank) == (79, RANK)
+    shapes = {path: layer.shape for path, layer in networks.bank.layers.items()}
+    before, after = (family.read_adapter(tmp_path / name, shapes)[0] for name in (WEIGHTS, "x.safetensors"))
+    for path, layer in before.items():
+        close(after[path].delta(), 0.5 * layer.delta(), 1e-6, path)
+
+
+def write(family, networks, path: Path, form: str) -> None:
+    shapes = {name: layer.shape for name, layer in networks.bank.layers.items()}
+    layers = {name: LoraLayer(*factors(name, shape), ALPHA) for name, shape in shapes.items()}
+    family.write_adapter(path, layers, shapes, {}, form, "float32")
+
+
+@pytest.mark.parametrize(("method", "sampler", "form"), [("lcm", "lcm", "kohya"), ("pcm", "euler", "diffusers")])
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_pictures_are_those_of_diffusers_with_its_stock_schedulers(
+    student, pipelines, tmp_path, monkeypatch, name, method, sampler, form
+):
+    family, networks, _ = student(name)
+    write(family, networks, tmp_path / WEIGHTS, form)
+    networks.bank.remove()
+    pipe = pipelines(name)
+    info = pipe.info
+    training = {"solver_steps": PHASES[method][0]}
+    write_card(tmp_path, AdapterCard(method, info.name, info.sha256, 4, sampler, 1.0, 1.0, training=training))
+    calls = []
+
+    def noise(shape, *_, **__):
+        calls.append(shape)
+        return paddle.to_tensor(4.0 * formula(f"noise.{len(calls)}", tuple(shape)))
+
+    monkeypatch.setattr("ppdiffusers.schedulers.scheduling_lcm.randn_tensor", noise)
+    golden = np.load(GOLDEN / "unet_lora_drawn.npz")
+    with fastdiffusers.accelerate(pipe, f"{method}:adapter={tmp_path}") as session:
+        found = pipe("a red apple", seed=3, height=16, width=16, output_type="latent").latents
+        (record,) = session.report()
+        assert pipe.scheduler.timesteps.numpy().tolist() == golden[f"{name}/{sampler}/timesteps"].tolist()
+    assert record.engaged and record.stats["steps"] == 4 and len(calls) == (3 if sampler == "lcm" else 0)
+    close(found, golden[f"{name}/{sampler}"], 2e-5)
+    # the file alone, without its card, is drawn with in the same way
+    calls.clear()
+    (tmp_path / CARD).unlink()
+    with fastdiffusers.accelerate(pipe, f"{method}:adapter={tmp_path / WEIGHTS}"):
+        again = pipe("a red apple", seed=3, height=16, width=16, output_type="latent").latents
+    assert (again == found).all()
