@@ -123,6 +123,12 @@ def code_digest(segment: Segment) -> str:
 
     modules = {type(layer).__module__ for layer in segment.sublayers()} | {lowering.__name__}
     modules |= {function.__module__ for group in segment.groups for function in (group.run,)}
+    modules |= {  # and what these call
+        other.__module__
+        for name in sorted(modules)
+        for other in vars(sys.modules[name]).values()
+        if str(getattr(other, "__module__", "")).startswith("fastdiffusers.models.")
+    }
     digest = hashlib.sha256()
     for name in sorted(modules):
         if not name.startswith("paddle"):

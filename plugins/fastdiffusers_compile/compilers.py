@@ -17,9 +17,10 @@ class _Chosen(Compiler):
     fixed: str | None = None
 
     def engine(self, dtype: str, hidden: int) -> tuple[Engine, str]:
+        from fastdiffusers.models.place import on_cpu
         from fastdiffusers_compile.cinn import CinnEngine
         from fastdiffusers_compile.inference import InferenceEngine
-        from fastdiffusers_compile.static import StaticEngine, on_cpu
+        from fastdiffusers_compile.static import StaticEngine
 
         build = paddle_build()
         name, why = choose(self.fixed or self.config.engine, build, not on_cpu())

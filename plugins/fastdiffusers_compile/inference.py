@@ -10,8 +10,8 @@ from fastdiffusers.compilation.engine import Built, Engine
 from fastdiffusers.compilation.segment import PROGRAM, Segment
 from fastdiffusers.environment import current
 from fastdiffusers.errors import CompileError
+from fastdiffusers.models.place import on_cpu
 from fastdiffusers_compile.options import BFLOAT16
-from fastdiffusers_compile.static import on_cpu
 
 # one layer is enough to have them: oneDNN pays from products of about this size on
 ONEDNN_FROM = 512

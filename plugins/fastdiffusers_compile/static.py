@@ -9,6 +9,7 @@ import paddle
 
 from fastdiffusers.compilation.engine import Built, Engine
 from fastdiffusers.compilation.segment import PROGRAM, Segment
+from fastdiffusers.models.place import on_cpu
 
 
 class StaticEngine(Engine):
@@ -34,11 +35,6 @@ class StaticEngine(Engine):
             return Built(lambda tensors: listed(static(list(tensors))))
         program = paddle.jit.load(str(files / PROGRAM))
         return Built(lambda tensors: listed(program(*tensors)))
-
-
-def on_cpu() -> bool:
-    """Whether Paddle computes on a CPU now."""
-    return str(paddle.get_device()).startswith("cpu")
 
 
 def listed(found: Any) -> list[Any]:
