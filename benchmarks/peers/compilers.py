@@ -1,8 +1,8 @@
 """A denoising step of the same exported weights, by our engines and by torch: two processes that take turns.
 
 Run: ``python benchmarks/peers/compilers.py --python /path/to/torch/bin/python [--model emoji|large] [--blocks 4,8]
-[--batch 1] [--threads 1] [--rounds 5] [--steps 3] [--out FILE]``. The other Python has torch, diffusers and numpy; torch.compile
-needs a C++ compiler besides.
+[--batch 1] [--threads 1] [--rounds 5] [--steps 3] [--arm SPEC …] [--out FILE]``. The other Python has torch, diffusers
+and numpy; torch.compile needs a C++ compiler besides. An arm that fails is reported as such, the others go on.
 
 In a round every arm has one turn, ours and torch's alternating, and every other round goes backward. A ratio is the
 median over rounds of ours / theirs within a round; ``least`` compares the quickest steps. With one thread the
@@ -74,7 +74,9 @@ def measure(sides, rounds, steps):
                 continue
             answer = sides[side][0].turn(arm, steps)
             turns[arm] = answer["error"] if "error" in answer else [*turns[arm], answer]
-            told = answer.get("error") or f"{min(answer['wall']) * 1e3:.1f} ms, processor {min(answer['cpu']) * 1e3:.1f}"
+            told = answer.get("error") or "{:.1f} ms, processor {:.1f}".format(
+                *(min(answer[clock]) * 1e3 for clock in ("wall", "cpu"))
+            )
             print(f"round {number + 1}: {arm:28s} {told}", file=sys.stderr, flush=True)
     return turns
 

@@ -1,4 +1,4 @@
-"""Workers that take turns: each in a process of its own, one line of JSON in, one out. Nothing but the standard library.
+"""Workers that take turns: each in a process of its own, a line of JSON in, a line out. Standard library alone.
 
 A worker reads ``{"arm": …, "steps": n}``, runs n + 1 steps in that arm, and answers ``{"wall": […], "cpu": […]}`` of
 the last n, or ``{"error": …}``. The first step pays for what is compiled or read, and is told as ``first``.

@@ -1,7 +1,4 @@
-"""Forms of two operations that engines on a CPU run faster, and that compute the same: forward only.
-
-A norm is one kernel, and a linear layer is a product and a sum, the pattern that engines fuse.
-"""
+"""The blocks as an engine wants them written; what they compute is the same."""
 
 from __future__ import annotations
 
@@ -13,20 +10,21 @@ from typing import Any
 from paddle import nn
 from paddle.incubate.nn.functional import fused_rms_norm
 
+from fastdiffusers.compilation.engine import Forms
 from fastdiffusers.models.normalization import RMSNorm
-from fastdiffusers.models.place import Linear
+from fastdiffusers.models.place import plain_forms
 from fastdiffusers.patching import patch
 
 
 @contextmanager
-def lowered(layer: nn.Layer, use: bool = True) -> Iterator[None]:
-    """While it lasts the layers below ``layer`` compute with Paddle's fused kernels; afterwards they are as before."""
+def lowered(layer: nn.Layer, forms: Forms) -> Iterator[None]:
+    """While it lasts the layers below ``layer`` compute in ``forms``; afterwards they are as before."""
     with ExitStack() as undo:
-        for part in layer.sublayers() if use else ():
-            if isinstance(part, RMSNorm):
+        if forms is not Forms.EAGER:
+            undo.enter_context(plain_forms(primitive=forms is Forms.PRIMITIVE))
+        for part in layer.sublayers() if forms is Forms.FUSED else ():
+            if isinstance(part, RMSNorm):  # traced as it is written, it takes oneDNN a fifth of the whole stack
                 undo.callback(patch(part, "forward", functools.partial(_rms_norm, part)))
-            elif isinstance(part, Linear):
-                undo.callback(patch(part, "forward", functools.partial(nn.Linear.forward, part)))
         yield
 
 

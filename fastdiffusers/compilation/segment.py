@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from fastdiffusers.caching.stack import BlockStack, Conditions, Form, Streams
+from fastdiffusers.compilation.engine import Forms
 from fastdiffusers.compilation.lowering import lowered
 from fastdiffusers.errors import CompileError
 
@@ -79,10 +80,10 @@ class Segment(nn.Layer):
             form = group.form
         return list(self.stack.convert(streams, form, self.forms[1], self.text_tokens))
 
-    def save(self, folder: Path, specs: Sequence[Any], use_lowered: bool) -> None:
+    def save(self, folder: Path, specs: Sequence[Any], forms: Forms) -> None:
         """Trace the blocks for inputs like ``specs`` and write program and weights to ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        with lowered(self, use_lowered):
+        with lowered(self, forms):
             try:
                 paddle.jit.save(self, str(folder / PROGRAM), input_spec=[list(specs)])
             except OSError as error:

@@ -8,12 +8,12 @@ from paddle import nn
 
 from fastdiffusers.models.embeddings import Rope, apply_rope
 from fastdiffusers.models.normalization import AdaLayerNormZero, RMSNorm, gated, modulate
-from fastdiffusers.models.place import Linear, on_cpu
+from fastdiffusers.models.place import Linear, for_paddle_on_cpu, gelu_tanh
 
 
 def attend(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Tensor:
     """softmax(q kᵀ / √D) v for [B, S, heads, D]; the heads come back joined as [B, S, heads·D]."""
-    if on_cpu() and paddle.in_dynamic_mode():
+    if for_paddle_on_cpu() and paddle.in_dynamic_mode():
         return _attend_eagerly(q, k, v)
     out = F.scaled_dot_product_attention(q, k, v)
     return out.reshape([*out.shape[:2], -1])
@@ -88,7 +88,7 @@ class GeluProjection(nn.Layer):
         self.proj = Linear(dim, hidden)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return F.gelu(self.proj(x), approximate=True)
+        return gelu_tanh(self.proj(x))
 
 
 class FeedForward(nn.Layer):
@@ -147,5 +147,5 @@ class FluxSingleTransformerBlock(nn.Layer):
 
     def mixed(self, normed: paddle.Tensor, rope: Rope) -> paddle.Tensor:
         """Attention and MLP of the modulated input through the output projection they share, before the gate."""
-        mlp = F.gelu(self.proj_mlp(normed), approximate=True)
+        mlp = gelu_tanh(self.proj_mlp(normed))
         return self.proj_out(paddle.concat([self.attn.single(normed, rope), mlp], axis=-1))

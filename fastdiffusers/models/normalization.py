@@ -6,7 +6,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from fastdiffusers.models.place import Linear, on_cpu, widened
+from fastdiffusers.models.place import Linear, for_paddle_on_cpu, widened
 
 EPS = 1e-6
 
@@ -31,7 +31,7 @@ class RMSNorm(nn.Layer):
         self.weight = self.create_parameter([dim], default_initializer=nn.initializer.Constant(1.0))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if on_cpu() and x.dtype == paddle.float32:
+        if for_paddle_on_cpu() and x.dtype == paddle.float32:
             return x * self._factors(x)
         wide = x.astype("float32")
         wide = wide * paddle.rsqrt(wide.square().mean(axis=-1, keepdim=True) + self.eps)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastdiffusers.compilation.engine import Built, Engine
+from fastdiffusers.compilation.engine import Built, Engine, Forms
 from fastdiffusers.compilation.segment import PROGRAM, Segment
 from fastdiffusers.environment import current
 from fastdiffusers.errors import CompileError
@@ -21,7 +21,7 @@ class InferenceEngine(Engine):
     """``onednn`` is ``auto``, ``on`` or ``off``."""
 
     name = "inference"
-    lowered = True
+    forms = Forms.FUSED
 
     def __init__(self, dtype: str, onednn: str = "auto", hidden: int = ONEDNN_FROM) -> None:
         self.dtype = dtype
