@@ -53,7 +53,8 @@ def main(folder: Path, dtype: str) -> None:
 
 def constants_to_initializers(model: Any) -> None:
     """The converter leaves weights as nodes, through nodes that change nothing; quantisation looks for neither."""
-    graph, same, kept = model.graph, {}, []
+    graph, kept = model.graph, []
+    same: dict[str, str] = {}
     for node in graph.node:
         if node.op_type == "Identity" and node.output[0] not in {value.name for value in graph.output}:
             same[node.output[0]] = same.get(node.input[0], node.input[0])
