@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 ARMS = ("none", "to-static", "inference:onednn=off", "inference:onednn=on", "inference:dtype=bfloat16")
+OPTIONAL = ("onnxruntime", "onnxruntime:dtype=int8")  # with the extra onnx
 STEPS = 5
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -118,8 +119,9 @@ def main():
 
     environment = prepare(given.threads)
     from fastdiffusers.bench.machine import describe_machine
+    from fastdiffusers_compile.choice import missing_for_onnx
 
-    arms = ["none", *(given.arm or ARMS[1:])]
+    arms = ["none", *(given.arm or (*ARMS[1:], *(() if missing_for_onnx() else OPTIONAL)))]
     rows = measure({"emoji": emoji, "large": large}[given.model](given.batch, CLOCKS[given.clock]), arms, given.rounds)
     result = {
         "model": given.model,

@@ -1,4 +1,4 @@
-"""How Paddle is started: threads, MKL's path on AMD, and without the two notices it prints for everybody.
+"""How Paddle is started: threads, MKL's path on AMD, freed memory kept, and without two notices for everybody.
 
 Paddle reads all of this once, when it is imported. Nothing here overrides what the user has set.
 """
@@ -21,6 +21,7 @@ from typing import Any
 from fastdiffusers.accelerator import one_line
 from fastdiffusers.counting import counted
 from fastdiffusers.errors import InputError, MissingDependency
+from fastdiffusers.heap import keep_freed_memory
 
 MKL_SWITCH = "FASTDIFFUSERS_MKL"
 _CCACHE = "No ccache found"
@@ -57,6 +58,7 @@ def prepare(threads: int | None = None, mkl: bool | None = None) -> Environment:
         os.environ.update(wanted(os.environ, threads, mkl))
         if mkl is False:
             os.environ.pop("MKL_DEBUG_CPU_TYPE", None)
+        keep_freed_memory()
         _import_paddle()
     present = current()
     if threads is not None and threads != present.threads:

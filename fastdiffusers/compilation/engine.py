@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from fastdiffusers.compilation.segment import Segment
 
 Run = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+class Forms(Enum):
+    """How the blocks are written in the programs of an engine."""
+
+    EAGER = "as Paddle's eager kernels like them"
+    FUSED = "plain, with Paddle's fused forward-only norm"
+    PRIMITIVE = "plain, in operations that every exchange format has"
 
 
 @dataclass(frozen=True)
@@ -33,14 +42,14 @@ class Engine(ABC):
         label: in words, with precision.
         filed: it reads a program from files, which can be kept from one start to the next, and with it a copy of the
             weights; otherwise it runs over the model's own.
-        lowered: its programs use Paddle's fused forward-only kernels (see `lowering`).
+        forms: how the blocks are written in its programs.
         tolerance: greatest deviation from the eager blocks, as a share of their largest value, that is let pass.
         flags: Paddle flags that have to be set while it is attached.
     """
 
     name: ClassVar[str]
     filed: ClassVar[bool] = True
-    lowered: ClassVar[bool] = False
+    forms: Forms = Forms.EAGER
     tolerance: float = 1e-4
     flags: Mapping[str, Any] = {}
 
@@ -57,6 +66,9 @@ class Engine(ABC):
     def build(self, segment: Segment, files: Path | None) -> Built:
         """Make ``segment`` runnable; ``files`` is the folder of its program where the engine is ``filed``."""
 
+    def convert(self, folder: Path) -> None:  # noqa: B027 (most engines read what Paddle writes)
+        """Make of the program that Paddle has written to ``folder`` what it reads itself; nothing by default."""
+
     def identity(self) -> dict[str, Any]:
         """What decides the content of its files beside blocks and shapes; engines of equal identity share them."""
-        return {"program": "lowered" if self.lowered else "plain"}
+        return {"program": self.forms.name}

@@ -173,7 +173,8 @@ class Programs:
         if not self.engine.filed:
             return self.engine.build(segment, None)
         with workshop() as place:
-            segment.save(place / "made", specs_of(arguments, self.dynamic), self.engine.lowered)
+            segment.save(place / "made", specs_of(arguments, self.dynamic), self.engine.forms)
+            self.engine.convert(place / "made")
             folder, trouble = self.store.keep(key, place / "made")
             self.log.note(trouble)
             return self.engine.build(segment, folder)

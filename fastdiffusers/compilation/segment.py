@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from fastdiffusers.caching.stack import BlockStack, Conditions, Form, Streams
+from fastdiffusers.compilation.engine import Forms
 from fastdiffusers.compilation.lowering import lowered
 from fastdiffusers.errors import CompileError
 
@@ -79,10 +80,10 @@ class Segment(nn.Layer):
             form = group.form
         return list(self.stack.convert(streams, form, self.forms[1], self.text_tokens))
 
-    def save(self, folder: Path, specs: Sequence[Any], use_lowered: bool) -> None:
+    def save(self, folder: Path, specs: Sequence[Any], forms: Forms) -> None:
         """Trace the blocks for inputs like ``specs`` and write program and weights to ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        with lowered(self, use_lowered):
+        with lowered(self, forms):
             try:
                 paddle.jit.save(self, str(folder / PROGRAM), input_spec=[list(specs)])
             except OSError as error:
@@ -123,6 +124,12 @@ def code_digest(segment: Segment) -> str:
 
     modules = {type(layer).__module__ for layer in segment.sublayers()} | {lowering.__name__}
     modules |= {function.__module__ for group in segment.groups for function in (group.run,)}
+    modules |= {  # and what these call
+        other.__module__
+        for name in sorted(modules)
+        for other in vars(sys.modules[name]).values()
+        if str(getattr(other, "__module__", "")).startswith("fastdiffusers.models.")
+    }
     digest = hashlib.sha256()
     for name in sorted(modules):
         if not name.startswith("paddle"):

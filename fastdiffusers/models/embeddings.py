@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -9,6 +10,8 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+
+from fastdiffusers.models.place import Linear, on_cpu, widened
 
 Rope = tuple[paddle.Tensor, paddle.Tensor]
 
@@ -34,10 +37,36 @@ def apply_rope(x: paddle.Tensor, rope: Rope) -> paddle.Tensor:
     """
     cos, sin = rope
     wide = x if x.dtype == paddle.float32 else x.astype("float32")
-    pairs = wide.reshape([*wide.shape[:-1], -1, 2])
-    turned = paddle.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(wide.shape)
-    out = wide * cos + turned * sin
+    out = wide * widened(cos, wide) + _turned(wide) * widened(sin, wide)
     return out if x.dtype == paddle.float32 else out.astype(x.dtype)
+
+
+def _turned(x: paddle.Tensor) -> paddle.Tensor:
+    """Neighbours (a, b) become (−b, a).
+
+    On a CPU by a product with a small matrix of zeros and ones, the same bits: every second number of a tensor is what
+    Paddle reads and writes slowest there.
+    """
+    if on_cpu():
+        dim = math.gcd(x.shape[-1], 8)
+        return paddle.matmul(x.reshape([-1, dim]), _quarter_turn(dim)).reshape(x.shape)
+    pairs = x.reshape([*x.shape[:-1], -1, 2])
+    return paddle.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(x.shape)
+
+
+def _quarter_turn(dim: int) -> paddle.Tensor:
+    # a program keeps the matrix as a constant of its own
+    return _kept_quarter_turn(dim) if paddle.in_dynamic_mode() else _made_quarter_turn(dim)
+
+
+def _made_quarter_turn(dim: int) -> paddle.Tensor:
+    turn = np.zeros((dim, dim), np.float32)
+    even = np.arange(0, dim, 2)
+    turn[even + 1, even], turn[even, even + 1] = -1.0, 1.0
+    return paddle.to_tensor(turn, place=paddle.CPUPlace())
+
+
+_kept_quarter_turn = functools.cache(_made_quarter_turn)
 
 
 def sinusoid(t: paddle.Tensor, dim: int = 256, max_period: float = 10000.0) -> paddle.Tensor:
@@ -55,8 +84,8 @@ class Projection(nn.Layer):
 
     def __init__(self, in_channels: int, dim: int) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(in_channels, dim)
-        self.linear_2 = nn.Linear(dim, dim)
+        self.linear_1 = Linear(in_channels, dim)
+        self.linear_2 = Linear(dim, dim)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))

@@ -7,43 +7,55 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from fastdiffusers.models.embeddings import Rope, apply_rope
-from fastdiffusers.models.normalization import AdaLayerNormZero, RMSNorm, modulate
+from fastdiffusers.models.normalization import AdaLayerNormZero, RMSNorm, gated, modulate
+from fastdiffusers.models.place import Linear, for_paddle_on_cpu, gelu_tanh
 
 
 def attend(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Tensor:
     """softmax(q kᵀ / √D) v for [B, S, heads, D]; the heads come back joined as [B, S, heads·D]."""
+    if for_paddle_on_cpu() and paddle.in_dynamic_mode():
+        return _attend_eagerly(q, k, v)
     out = F.scaled_dot_product_attention(q, k, v)
     return out.reshape([*out.shape[:2], -1])
 
 
-class Attention(nn.Layer):
-    """Projections and query/key norms of one attention; ``text`` adds those of the text stream (double blocks).
+def _attend_eagerly(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor) -> paddle.Tensor:
+    """`attend` on a CPU, the same bits.
 
-    ``turn`` applies the rotary positions; engines that have a faster form of it put that on the instance.
+    Heads come before the batch: to swap two axes behind a batch takes Paddle's copy of strided memory ten times longer.
     """
+    batch, length, heads, dim = q.shape
+    q, k, v = (
+        x.reshape([-1, heads, dim]).transpose([1, 0, 2]).reshape([heads, batch, length, dim])
+        for x in (q * dim**-0.5, k, v)
+    )
+    out = paddle.matmul(F.softmax(paddle.matmul(q, k, transpose_y=True)), v)
+    return out.reshape([heads, -1, dim]).transpose([1, 0, 2]).reshape([batch, length, heads * dim])
 
-    turn = staticmethod(apply_rope)
+
+class Attention(nn.Layer):
+    """Projections and query/key norms of one attention; ``text`` adds those of the text stream (double blocks)."""
 
     def __init__(self, dim: int, heads: int, head_dim: int, text: bool) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_dim = heads, head_dim
         inner = heads * head_dim
         self.norm_q, self.norm_k = RMSNorm(head_dim), RMSNorm(head_dim)
-        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, inner) for _ in range(3))
+        self.to_q, self.to_k, self.to_v = (Linear(dim, inner) for _ in range(3))
         if text:
             # a list of one: diffusers' to_out is (linear, dropout), its weight is called to_out.0.weight
-            self.to_out = nn.LayerList([nn.Linear(inner, dim)])
+            self.to_out = nn.LayerList([Linear(inner, dim)])
             self.norm_added_q, self.norm_added_k = RMSNorm(head_dim), RMSNorm(head_dim)
-            self.add_q_proj, self.add_k_proj, self.add_v_proj = (nn.Linear(dim, inner) for _ in range(3))
-            self.to_add_out = nn.Linear(inner, dim)
+            self.add_q_proj, self.add_k_proj, self.add_v_proj = (Linear(dim, inner) for _ in range(3))
+            self.to_add_out = Linear(inner, dim)
 
     def _split(self, x: paddle.Tensor) -> paddle.Tensor:
-        return x.reshape([*x.shape[:2], self.heads, -1])
+        return x.reshape([*x.shape[:2], self.heads, self.head_dim])
 
     def single(self, x: paddle.Tensor, rope: Rope) -> paddle.Tensor:
         """Self-attention over the joint sequence [B, S, C] without an output projection."""
-        q = self.turn(self.norm_q(self._split(self.to_q(x))), rope)
-        k = self.turn(self.norm_k(self._split(self.to_k(x))), rope)
+        q = apply_rope(self.norm_q(self._split(self.to_q(x))), rope)
+        k = apply_rope(self.norm_k(self._split(self.to_k(x))), rope)
         return attend(q, k, self._split(self.to_v(x)))
 
     def double(self, image: paddle.Tensor, text: paddle.Tensor, rope: Rope) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -63,7 +75,7 @@ class Attention(nn.Layer):
             axis=1,
         )
         v = paddle.concat([self._split(self.add_v_proj(text)), self._split(self.to_v(image))], axis=1)
-        out = attend(self.turn(q, rope), self.turn(k, rope), v)
+        out = attend(apply_rope(q, rope), apply_rope(k, rope), v)
         length = text.shape[1]
         return self.to_out[0](out[:, length:]), self.to_add_out(out[:, :length])
 
@@ -73,10 +85,10 @@ class GeluProjection(nn.Layer):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(dim, hidden)
+        self.proj = Linear(dim, hidden)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return F.gelu(self.proj(x), approximate=True)
+        return gelu_tanh(self.proj(x))
 
 
 class FeedForward(nn.Layer):
@@ -84,7 +96,7 @@ class FeedForward(nn.Layer):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.net = nn.LayerList([GeluProjection(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+        self.net = nn.LayerList([GeluProjection(dim, 4 * dim), nn.Identity(), Linear(4 * dim, dim)])
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.net[2](self.net[0](x))
@@ -114,8 +126,8 @@ class FluxTransformerBlock(nn.Layer):
 
     @staticmethod
     def _rest(x, attended, ff, gate_msa, shift_mlp, scale_mlp, gate_mlp):
-        x = x + gate_msa.unsqueeze(1) * attended
-        return x + gate_mlp.unsqueeze(1) * ff(modulate(x, shift_mlp, scale_mlp))
+        x = gated(x, gate_msa, attended)
+        return gated(x, gate_mlp, ff(modulate(x, shift_mlp, scale_mlp)))
 
 
 class FluxSingleTransformerBlock(nn.Layer):
@@ -124,16 +136,16 @@ class FluxSingleTransformerBlock(nn.Layer):
     def __init__(self, dim: int, heads: int, head_dim: int) -> None:
         super().__init__()
         self.norm = AdaLayerNormZero(dim, 3)
-        self.proj_mlp = nn.Linear(dim, 4 * dim)
-        self.proj_out = nn.Linear(heads * head_dim + 4 * dim, dim)
+        self.proj_mlp = Linear(dim, 4 * dim)
+        self.proj_out = Linear(heads * head_dim + 4 * dim, dim)
         self.attn = Attention(dim, heads, head_dim, text=False)
 
     def forward(self, joint: paddle.Tensor, temb: paddle.Tensor, rope: Rope) -> paddle.Tensor:
         normed, gate = self.norm(joint, temb)
-        joint = joint + gate.unsqueeze(1) * self.mixed(normed, rope)
+        joint = gated(joint, gate, self.mixed(normed, rope))
         return joint.clip(-65504, 65504) if joint.dtype == paddle.float16 else joint
 
     def mixed(self, normed: paddle.Tensor, rope: Rope) -> paddle.Tensor:
         """Attention and MLP of the modulated input through the output projection they share, before the gate."""
-        mlp = F.gelu(self.proj_mlp(normed), approximate=True)
+        mlp = gelu_tanh(self.proj_mlp(normed))
         return self.proj_out(paddle.concat([self.attn.single(normed, rope), mlp], axis=-1))

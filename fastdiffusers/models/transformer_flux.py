@@ -15,6 +15,7 @@ from fastdiffusers.models.config import ModelConfig
 from fastdiffusers.models.embeddings import Rope, TimeTextEmbedding, rope_table
 from fastdiffusers.models.flux_blocks import FluxSingleTransformerBlock, FluxTransformerBlock
 from fastdiffusers.models.normalization import AdaLayerNormContinuous
+from fastdiffusers.models.place import Linear, on_cpu
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,22 @@ class FluxTransformer2DModel(nn.Layer):
         dim = config.num_attention_heads * config.attention_head_dim
         args = (dim, config.num_attention_heads, config.attention_head_dim)
         self.time_text_embed = TimeTextEmbedding(dim, config.pooled_projection_dim, config.guidance_embeds)
-        self.context_embedder = nn.Linear(config.joint_attention_dim, dim)
-        self.x_embedder = nn.Linear(config.in_channels, dim)
+        self.context_embedder = Linear(config.joint_attention_dim, dim)
+        self.x_embedder = Linear(config.in_channels, dim)
         self.transformer_blocks = nn.LayerList([FluxTransformerBlock(*args) for _ in range(config.num_layers)])
         self.single_transformer_blocks = nn.LayerList(
             [FluxSingleTransformerBlock(*args) for _ in range(config.num_single_layers)]
         )
         self.norm_out = AdaLayerNormContinuous(dim)
         out_channels = config.out_channels or config.in_channels
-        self.proj_out = nn.Linear(dim, config.patch_size * config.patch_size * out_channels)
+        self.proj_out = Linear(dim, config.patch_size * config.patch_size * out_channels)
         self.block_loop: Callable[..., paddle.Tensor] = BlockLoop()
 
     def rope(self, txt_ids: np.ndarray, img_ids: np.ndarray) -> Rope:
         """The rotary table of a joint sequence, text first; constant over a generation, so computed once for it."""
         table = rope_table(np.concatenate([txt_ids, img_ids]), self.config.axes_dims_rope)
         rope = tuple(paddle.to_tensor(part[None, :, None, :]) for part in table)
-        if paddle.get_device().startswith("cpu"):
-            # Paddle's CPU product of equal shapes is several times faster than one broadcast along the heads
+        if on_cpu():  # once for all products with it; see `place.widened`
             heads = self.config.num_attention_heads
             rope = tuple(part.expand([1, -1, heads, -1]).contiguous() for part in rope)
         return rope

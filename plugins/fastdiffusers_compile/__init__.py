@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastdiffusers.accelerator import AcceleratorSpec, Fidelity, Kind, Reference
 from fastdiffusers.hookspecs import hookimpl
 from fastdiffusers_compile.choice import predictor
-from fastdiffusers_compile.options import INFERENCE, STATIC, CinnConfig, InferenceConfig, StaticConfig
+from fastdiffusers_compile.options import INFERENCE, ONNX, STATIC, CinnConfig, InferenceConfig, OnnxConfig, StaticConfig
 
 PADDLE = Reference(
     title="PaddlePaddle: parallel distributed deep learning",
@@ -19,7 +19,16 @@ PADDLE = Reference(
 )
 
 
-def _compiler(name: str, kind: str, summary: str, config: type, fixed: str | None) -> AcceleratorSpec:
+RUNTIME = Reference(
+    title="ONNX Runtime",
+    authors="ONNX Runtime developers",
+    year=2018,
+    url="https://github.com/microsoft/onnxruntime",
+    note="Paddle's programs come to it through Paddle2ONNX, https://github.com/PaddlePaddle/Paddle2ONNX",
+)
+
+
+def _compiler(name: str, kind: str, summary: str, config: type, fixed: str | None, *more: Reference) -> AcceleratorSpec:
     return AcceleratorSpec(
         name=name,
         kind=Kind.COMPILE,
@@ -30,7 +39,7 @@ def _compiler(name: str, kind: str, summary: str, config: type, fixed: str | Non
         requires=frozenset({"blocks"}),
         tags=frozenset({"compiled"}),
         fidelity=Fidelity.NUMERIC,
-        references=(PADDLE,),
+        references=(PADDLE, *more),
         predict=predictor(name, fixed),
     )
 
@@ -48,6 +57,9 @@ def register_accelerators() -> list[AcceleratorSpec]:
         ),
         _compiler(
             "inference", "Inference", "run the blocks with Paddle Inference, on a CPU", InferenceConfig, INFERENCE
+        ),
+        _compiler(
+            "onnxruntime", "OnnxRuntime", "run the blocks with ONNX Runtime, on a CPU", OnnxConfig, ONNX, RUNTIME
         ),
         _compiler("to-static", "Static", "run the blocks as a static graph", StaticConfig, STATIC),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,13 @@ from fastdiffusers.compilation.loop import AUTO
 from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_compile.build_info import INSTALL, PaddleBuild, paddle_build
-from fastdiffusers_compile.options import BFLOAT16, CINN, INFERENCE, STATIC, CompileConfig
+from fastdiffusers_compile.options import BFLOAT16, CINN, INFERENCE, INT8, ONNX, STATIC, CompileConfig
 
 WORDS = {
     CINN: "CINN",
     INFERENCE: "Paddle Inference",
     STATIC: "Paddle's static graph",
+    ONNX: "ONNX Runtime",
 }
 
 PUBLISHED = {"flux.1-dev": 1.318, "flux.1-schnell": 1.308}  # the lower of two figures each
@@ -37,11 +39,19 @@ def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
     )
 
 
+def missing_for_onnx() -> str:
+    """What ONNX Runtime needs and is not installed, with the way to get it; nothing where all is there."""
+    lacking = [name for name in ("onnxruntime", "paddle2onnx", "onnx") if importlib.util.find_spec(name) is None]
+    return f"onnxruntime needs {', '.join(lacking)}: pip install 'fastdiffusers[onnx]'" if lacking else ""
+
+
 def refuse(name: str, engine: str, config: CompileConfig, build: PaddleBuild | None) -> None:
     """`PlanError` for what this engine cannot do."""
     dtype = getattr(config, "dtype", AUTO)
     if engine == CINN and build is not None and not (build.cinn and build.cuda):
         raise PlanError(f"engine=cinn needs a Paddle with CINN and a GPU, this is {build}: {INSTALL}")
+    if engine == ONNX and (lacking := missing_for_onnx()):
+        raise PlanError(lacking)
     if engine == STATIC and dtype == BFLOAT16 and not (build is not None and build.cuda):
         raise PlanError(
             "dtype=bfloat16: Paddle has no bfloat16 kernels for a static graph on a CPU; use engine=inference"
@@ -66,8 +76,9 @@ def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, 
         # a build for GPUs may still run on a CPU; only the attach can tell
         engine, why = choose(fixed or config.engine, build, build is not None and build.cuda)
         refuse(name, engine, config, build)
-        reduced = getattr(config, "dtype", AUTO) == BFLOAT16
-        effect = f"{WORDS[engine]} runs the blocks{' in bfloat16' if reduced else ''}"
+        dtype = getattr(config, "dtype", AUTO)
+        reduced = dtype in (BFLOAT16, INT8)
+        effect = f"{WORDS[engine]} runs the blocks{f' in {dtype}' if reduced else ''}"
         prediction = Prediction(True, why, effect, factor=_factor(engine, info.name))
         return dataclasses.replace(prediction, fidelity=Fidelity.LOSSY) if reduced else prediction
 

@@ -12,8 +12,9 @@ import paddle
 from fastdiffusers.compilation.engine import Built, Engine
 from fastdiffusers.compilation.segment import Segment
 from fastdiffusers.errors import CompileError
+from fastdiffusers.models.place import on_cpu
 from fastdiffusers_compile.build_info import INSTALL
-from fastdiffusers_compile.static import listed, on_cpu
+from fastdiffusers_compile.static import listed
 
 # what PaddleMIX sets for its FLUX deployments with CINN
 FLAGS = {

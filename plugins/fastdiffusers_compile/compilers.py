@@ -10,16 +10,17 @@ from fastdiffusers.compilation.loop import AUTO
 from fastdiffusers.errors import CompileError
 from fastdiffusers_compile.build_info import paddle_build
 from fastdiffusers_compile.choice import choose, refuse
-from fastdiffusers_compile.options import BFLOAT16, CINN, FLOAT32, INFERENCE, STATIC
+from fastdiffusers_compile.options import BFLOAT16, CINN, FLOAT32, INFERENCE, ONNX, STATIC
 
 
 class _Chosen(Compiler):
     fixed: str | None = None
 
     def engine(self, dtype: str, hidden: int) -> tuple[Engine, str]:
+        from fastdiffusers.models.place import on_cpu
         from fastdiffusers_compile.cinn import CinnEngine
         from fastdiffusers_compile.inference import InferenceEngine
-        from fastdiffusers_compile.static import StaticEngine, on_cpu
+        from fastdiffusers_compile.static import StaticEngine
 
         build = paddle_build()
         name, why = choose(self.fixed or self.config.engine, build, not on_cpu())
@@ -32,6 +33,12 @@ class _Chosen(Compiler):
             if wanted not in (FLOAT32, BFLOAT16) or dtype != FLOAT32:
                 raise CompileError(f"engine=inference takes a float32 model, this one computes in {dtype}")
             return InferenceEngine(wanted, self.config.onednn, hidden), why
+        if name == ONNX:
+            if dtype != FLOAT32:
+                raise CompileError(f"onnxruntime takes a float32 model, this one computes in {dtype}")
+            from fastdiffusers_compile.onnx_runtime import OnnxRuntimeEngine
+
+            return OnnxRuntimeEngine(wanted), why
         if wanted != dtype:
             raise CompileError(
                 f"engine={name} computes in the model's dtype, {dtype}, not in {wanted}; load it in that"
@@ -54,3 +61,9 @@ class Static(_Chosen):
     """Paddle's static graph."""
 
     fixed = STATIC
+
+
+class OnnxRuntime(_Chosen):
+    """ONNX Runtime."""
+
+    fixed = ONNX

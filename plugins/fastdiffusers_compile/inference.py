@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastdiffusers.compilation.engine import Built, Engine
+from fastdiffusers.compilation.engine import Built, Engine, Forms
 from fastdiffusers.compilation.segment import PROGRAM, Segment
 from fastdiffusers.environment import current
 from fastdiffusers.errors import CompileError
+from fastdiffusers.models.place import on_cpu
 from fastdiffusers_compile.options import BFLOAT16
-from fastdiffusers_compile.static import on_cpu
 
 # one layer is enough to have them: oneDNN pays from products of about this size on
 ONEDNN_FROM = 512
@@ -21,7 +21,7 @@ class InferenceEngine(Engine):
     """``onednn`` is ``auto``, ``on`` or ``off``."""
 
     name = "inference"
-    lowered = True
+    forms = Forms.FUSED
 
     def __init__(self, dtype: str, onednn: str = "auto", hidden: int = ONEDNN_FROM) -> None:
         self.dtype = dtype

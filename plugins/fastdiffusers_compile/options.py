@@ -7,9 +7,9 @@ from typing import Any
 
 from fastdiffusers.compilation.loop import AUTO, SCOPES
 
-CINN, INFERENCE, STATIC = "cinn", "inference", "static"
+CINN, INFERENCE, STATIC, ONNX = "cinn", "inference", "static", "onnxruntime"
 ENGINES = (AUTO, CINN, INFERENCE, STATIC)
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 
 
 def option(default: Any, help: str, **limits: Any) -> Any:
@@ -44,6 +44,15 @@ class InferenceConfig(CompileConfig):
     dtype: str = option(AUTO, "what the blocks compute in; bfloat16 is lossy", choices=(AUTO, FLOAT32, BFLOAT16))
     onednn: str = option(
         AUTO, "kernels of oneDNN instead of Paddle's own: auto, from a hidden size of 512", choices=(AUTO, "on", "off")
+    )
+
+
+@dataclass(frozen=True)
+class OnnxConfig(CompileConfig):
+    """Options of ``onnxruntime``."""
+
+    dtype: str = option(
+        AUTO, "what the blocks compute in; int8, quantised as it runs, is lossy", choices=(AUTO, FLOAT32, INT8)
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import paddle
 
-from fastdiffusers.compilation.engine import Built, Engine
+from fastdiffusers.compilation.engine import Built, Engine, Forms
 from fastdiffusers.compilation.segment import PROGRAM, Segment
+from fastdiffusers.models.place import on_cpu
 
 
 class StaticEngine(Engine):
@@ -18,7 +19,8 @@ class StaticEngine(Engine):
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
-        self.filed = self.lowered = on_cpu()  # type: ignore[misc]
+        self.filed = on_cpu()  # type: ignore[misc]
+        self.forms = Forms.FUSED if on_cpu() else Forms.EAGER
         self.tolerance = 1e-4 if dtype == "float32" else 0.1
 
     @property
@@ -34,11 +36,6 @@ class StaticEngine(Engine):
             return Built(lambda tensors: listed(static(list(tensors))))
         program = paddle.jit.load(str(files / PROGRAM))
         return Built(lambda tensors: listed(program(*tensors)))
-
-
-def on_cpu() -> bool:
-    """Whether Paddle computes on a CPU now."""
-    return str(paddle.get_device()).startswith("cpu")
 
 
 def listed(found: Any) -> list[Any]:
