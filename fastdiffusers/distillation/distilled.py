@@ -21,6 +21,7 @@ from fastdiffusers.accelerator import (
     Reference,
     Setting,
 )
+from fastdiffusers.counting import counted
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, choose_adapter, read_card
 from fastdiffusers.distillation.samplers import EULER, LCM, SAMPLERS
 from fastdiffusers.errors import PlanError, WeightsError
@@ -125,7 +126,7 @@ def _predict_unet(method: str, choice: Choice, info: ModelInfo, setting: Setting
     notes = choice.notes if choice.has_card else choice.notes[:1]
     reason = "; ".join((f"adapter {name}", *notes, f"guidance {guidance:g}"))
     inner = dataclasses.replace(setting, steps=card.steps, guidance=guidance)
-    return Prediction(True, reason, f"draws in {card.steps} steps", inner)
+    return Prediction(True, reason, f"draws in {counted(card.steps, 'step')}", inner)
 
 
 def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, setting: Setting) -> Prediction:
@@ -146,7 +147,7 @@ def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, set
         raise PlanError(f"{method} was trained for guidance {span}, not {setting.guidance:g}")
     reason = "; ".join((f"adapter {choice.weights.parent.name or choice.weights.name}", *choice.notes))
     inner = dataclasses.replace(setting, steps=card.steps)
-    return Prediction(True, reason, f"draws in {card.steps} steps", inner)
+    return Prediction(True, reason, f"draws in {counted(card.steps, 'step')}", inner)
 
 
 def distilled(
@@ -218,7 +219,7 @@ class Distilled(Accelerator):
             "adapter": str(self._choice.weights),
         }
         merged = self._merged
-        parts = [f"{self._steps} steps"]
+        parts = [counted(self._steps, "step")]
         parts += [merged.note or f"{merged.layers} layers merged at scale {merged.scale:g}", *self._choice.notes]
         done = self._merged.layers > 0 and self._merged.scale > 0 and 0 < self._steps <= card.steps
         return Effect(done, "; ".join(parts), stats)
