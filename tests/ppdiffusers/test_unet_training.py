@@ -33,22 +33,7 @@ from fastdiffusers_ppdiffusers.timesteps import betas_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROLES = (TEACHER, STUDENT, TARGET)
-PUBLISHED = {
-    "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-    "sdxl": {
-        "sample_size": 128,
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "attention_head_dim": (5, 10, 20),
-        "transformer_layers_per_block": (1, 2, 10),
-        "cross_attention_dim": 2048,
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
+PUBLISHED = json.loads((GOLDEN / "published_unets.json").read_text())
 SMALL = {"precision": "float32", "resolution": "16", "rank": "2", "batch": "2", "steps": "4", "checkpoint_every": "2"}
 SMALL |= {"sample_every": "9", "validation_prompts": "2", "teacher_steps": "2", "lr": "1e-3"}
 
