@@ -76,8 +76,9 @@ def export(
 ) -> None:
     """Write an adapter as a LoRA file for another program, at the strength 1.
 
-    The keys are those of the FLUX architecture: the file fits the model that the adapter was made for, and no other.
+    The file fits the model that the adapter was made for, and no other.
     """
+    from fastdiffusers.distillation.adapter import use_of
     from fastdiffusers.distillation.exporting import FORMATS, export_adapter, open_source
     from fastdiffusers.distillation.listing import find_adapter
     from fastdiffusers.environment import prepare
@@ -110,9 +111,7 @@ def export(
         "base": info.name,
         "layers": done.layers,
         "rank": done.rank,
-        "steps": card.steps if card else None,
-        "sampler": card.sampler if card else None,
-        "guidance": [card.guidance_min, card.guidance_max] if card else None,
+        **use_of(card),
     }
     if json:
         print_json(report)
@@ -152,11 +151,10 @@ def _stem(source: Source) -> str:
 
 
 def _how(card: AdapterCard) -> str:
-    guidance = f"{card.guidance_min:g}"
-    if card.guidance_max != card.guidance_min:
-        guidance += f" to {card.guidance_max:g}"
+    from fastdiffusers.counting import counted
+
     sampler = "Euler" if card.sampler == "euler" else f"the sampler {card.sampler}"
-    return f"use it at strength 1 with {card.steps} steps of {sampler}, guidance {guidance}"
+    return f"use it at strength 1 with {counted(card.steps, 'step')} of {sampler}, guidance {card.span}"
 
 
 def _as_dict(item: Listed, use: str | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def merge(
     Any program that opens such folders draws with it in few steps; here `--model FOLDER` does, without `--accel`.
     """
     from fastdiffusers.counting import counted
+    from fastdiffusers.distillation.adapter import use_of
     from fastdiffusers.distillation.listing import find_adapter
     from fastdiffusers.distillation.merged_folder import merge_folder
     from fastdiffusers.environment import prepare
@@ -49,9 +50,7 @@ def merge(
         "weights": done.weights,
         "scale": done.scale,
         "scheduler": done.scheduler or None,
-        "steps": card.steps if card else None,
-        "sampler": card.sampler if card else None,
-        "guidance": [card.guidance_min, card.guidance_max] if card else None,
+        **use_of(card),
     }
     if json:
         print_json(report)
@@ -64,4 +63,4 @@ def merge(
         print("a LoRA file says nothing of steps and scheduler: set them when drawing")
     else:
         named = done.scheduler or "the base's scheduler"
-        print(f"draws in {card.steps} steps of {named}: fastdiff infer --model {out}")
+        print(f"draws in {counted(card.steps, 'step')} of {named}: fastdiff infer --model {out}")

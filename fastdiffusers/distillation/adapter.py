@@ -52,9 +52,22 @@ class AdapterCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def span(self) -> str:
+        """Its guidance in words: ``3.5``, ``1 to 7``."""
+        low, high = f"{self.guidance_min:g}", f"{self.guidance_max:g}"
+        return low if low == high else f"{low} to {high}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"format": FORMAT, "kind": "adapter", **asdict(self)}
+
+
+def use_of(card: AdapterCard | None) -> dict[str, Any]:
+    """How an adapter is drawn with, for reports; None where it does not say."""
+    if card is None:
+        return dict.fromkeys(("steps", "sampler", "guidance"))
+    return {"steps": card.steps, "sampler": card.sampler, "guidance": [card.guidance_min, card.guidance_max]}
 
 
 def read_card(folder: Path) -> AdapterCard:

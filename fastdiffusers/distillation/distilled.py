@@ -141,10 +141,7 @@ def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, set
             f"{method}:steps=N for another adapter"
         )
     if "guidance" in info.features and not card.guidance_min <= setting.guidance <= card.guidance_max:
-        span = f"{card.guidance_min:g}"
-        if card.guidance_max > card.guidance_min:
-            span += f" to {card.guidance_max:g}"
-        raise PlanError(f"{method} was trained for guidance {span}, not {setting.guidance:g}")
+        raise PlanError(f"{method} was trained for guidance {card.span}, not {setting.guidance:g}")
     reason = "; ".join((f"adapter {choice.weights.parent.name or choice.weights.name}", *choice.notes))
     inner = dataclasses.replace(setting, steps=card.steps)
     return Prediction(True, reason, f"draws in {counted(card.steps, 'step')}", inner)
