@@ -41,7 +41,7 @@ def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
 
 def missing_for_onnx() -> str:
     """What ONNX Runtime needs and is not installed, with the way to get it; nothing where all is there."""
-    lacking = [name for name in ("onnxruntime", "paddle2onnx", "onnx") if importlib.util.find_spec(name) is None]
+    lacking = [name for name in ("onnxruntime", "paddle2onnx", "onnx", "ml_dtypes") if importlib.util.find_spec(name) is None]
     if not lacking:
         return ""
     return f"onnxruntime needs {', '.join(lacking)}: pip install 'fastdiffusers[onnx]' (Python 3.10 to 3.12)"

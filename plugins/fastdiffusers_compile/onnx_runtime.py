@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from fastdiffusers_compile.onnx_export import ONNX
 from fastdiffusers_compile.options import FLOAT32
 
 PATIENCE = 1800  # seconds for a conversion
+RAISED = re.compile(r"[\w.]*(Error|Exception|Exit)\b")  # the last line of a traceback
 
 
 class OnnxRuntimeEngine(Engine):
@@ -88,7 +90,8 @@ class OnnxRuntimeEngine(Engine):
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """What the converter said, of the many lines around it."""
+    """What the converter said, of the many lines around it: its own error, else how Python's traceback ends."""
     lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
-    telling = [line for line in lines if "ERROR" in line or "Error" in line or "not support" in line]
+    lines = [line for line in lines if "WARNING" not in line.upper()]
+    telling = [line for line in lines if "[ERROR]" in line] or [line for line in lines if RAISED.match(line)][-1:]
     return " ".join((telling or lines or [f"it ended with code {done.returncode}"])[0].split())[:300]

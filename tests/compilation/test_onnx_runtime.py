@@ -18,7 +18,7 @@ from fastdiffusers_compile import choice
 from fastdiffusers_compile.onnx_runtime import OnnxRuntimeEngine, _reason
 
 needs_runtime = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "paddle2onnx", "onnx")),
+    any(importlib.util.find_spec(name) is None for name in ("onnxruntime", "paddle2onnx", "onnx", "ml_dtypes")),
     reason="the extra onnx is not installed",
 )
 
@@ -29,11 +29,11 @@ def off(found, wanted):
 
 def test_what_is_missing_is_refused_with_the_way_to_get_it(monkeypatch):
     real = importlib.util.find_spec
-    absent = lambda name: None if name in ("onnxruntime", "paddle2onnx", "onnx") else real(name)  # noqa: E731
+    absent = lambda name: None if name in ("onnxruntime", "paddle2onnx", "onnx", "ml_dtypes") else real(name)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", absent)
     info = describe("flux-emoji")
     plan = make_plan(parse("onnxruntime"), registry(), info, info.default_setting)
-    with pytest.raises(PlanError, match=r"needs onnxruntime, paddle2onnx, onnx: pip install 'fastdiffusers\[onnx\]'"):
+    with pytest.raises(PlanError, match=r"needs onnxruntime, paddle2onnx, onnx, ml_dtypes: pip install 'fastdiffusers\[onnx\]'"):
         plan.check()
     with pytest.raises(CompileError, match="needs onnxruntime"):
         OnnxRuntimeEngine("float32").require()
@@ -67,9 +67,19 @@ def test_a_converter_that_ends_its_process_is_an_error_in_one_line(code, message
     assert "\n" not in str(caught.value)
 
 
-def test_the_telling_line_is_found():
-    done = subprocess.CompletedProcess([], 1, "loading\n[ERROR] unsupported operators\n", "C++ Traceback\n")
-    assert _reason(done) == "[ERROR] unsupported operators"
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("loading\n[ERROR] unsupported operators\nRuntimeError: aborted\n", "[ERROR] unsupported operators"),
+        (
+            "WARNING: such builds do not support multi-threads, an Error\nTraceback (most recent call last):\n"
+            "  raise ValueError\nModuleNotFoundError: No module named 'ml_dtypes'\n",
+            "ModuleNotFoundError: No module named 'ml_dtypes'",
+        ),
+    ],
+)
+def test_the_telling_line_is_found(said, line):
+    assert _reason(subprocess.CompletedProcess([], 1, said, "")) == line
 
 
 @needs_runtime
