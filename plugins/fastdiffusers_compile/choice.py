@@ -21,6 +21,7 @@ WORDS = {
     ONNX: "ONNX Runtime",
 }
 
+ONNX_NEEDS = ("onnxruntime", "paddle2onnx", "onnx", "ml_dtypes")  # the extra onnx
 PUBLISHED = {"flux.1-dev": 1.318, "flux.1-schnell": 1.308}  # the lower of two figures each
 
 
@@ -41,7 +42,7 @@ def choose(asked: str, build: PaddleBuild | None, gpu: bool) -> tuple[str, str]:
 
 def missing_for_onnx() -> str:
     """What ONNX Runtime needs and is not installed, with the way to get it; nothing where all is there."""
-    lacking = [name for name in ("onnxruntime", "paddle2onnx", "onnx", "ml_dtypes") if importlib.util.find_spec(name) is None]
+    lacking = [name for name in ONNX_NEEDS if importlib.util.find_spec(name) is None]
     if not lacking:
         return ""
     return f"onnxruntime needs {', '.join(lacking)}: pip install 'fastdiffusers[onnx]' (Python 3.10 to 3.12)"
