@@ -44,6 +44,7 @@ class Engine(ABC):
             weights; otherwise it runs over the model's own.
         forms: how the blocks are written in its programs.
         tolerance: greatest deviation from the eager blocks, as a share of their largest value, that is let pass.
+        gains: whole networks that it is known to run faster than Paddle does eagerly, by the names of their parts.
         flags: Paddle flags that have to be set while it is attached.
     """
 
@@ -51,6 +52,7 @@ class Engine(ABC):
     filed: ClassVar[bool] = True
     forms: Forms = Forms.EAGER
     tolerance: float = 1e-4
+    gains: tuple[str, ...] = ()
     flags: Mapping[str, Any] = {}
 
     @property

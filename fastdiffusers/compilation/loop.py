@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastdiffusers.caching.stack import SpanLoop, Streams, Walk
 
 if TYPE_CHECKING:
-    from fastdiffusers.compilation.programs import Programs
+    from fastdiffusers.compilation.stretches import Stretches
 
 AUTO, BLOCKS, STACK = "auto", "blocks", "stack"
 SCOPES = (AUTO, BLOCKS, STACK)
@@ -16,28 +16,28 @@ SCOPES = (AUTO, BLOCKS, STACK)
 class StackLoop:
     """All blocks are one program; a cache that decides between blocks cannot lie around it."""
 
-    def __init__(self, programs: Programs) -> None:
-        self.programs = programs
+    def __init__(self, stretches: Stretches) -> None:
+        self.stretches = stretches
 
     def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
         """As the plain loop: from the embedded image and text tokens to the image tokens after the last block."""
-        walk = Walk(self.programs.stack, model, image, text, conditions)
-        return self.programs.run(walk, len(walk.blocks))[0]
+        walk = Walk(self.stretches.stack, model, image, text, conditions)
+        return self.stretches.run(walk, len(walk.blocks))[0]
 
 
 class StretchLoop(SpanLoop):
     """Every stretch of blocks that is asked for is one program: all of them where no cache decides between."""
 
-    def __init__(self, programs: Programs) -> None:
-        self.programs = programs
+    def __init__(self, stretches: Stretches) -> None:
+        self.stretches = stretches
 
     def __call__(self, model: Any, image: Any, text: Any, *conditions: Any) -> Any:
-        walk = Walk(self.programs.stack, model, image, text, conditions, self)
+        walk = Walk(self.stretches.stack, model, image, text, conditions, self)
         walk.run(len(walk.blocks))
         return walk.streams[0]
 
     def span(self, walk: Walk, stop: int) -> Streams:
-        return self.programs.run(walk, stop)
+        return self.stretches.run(walk, stop)
 
 
 class BlocksLoop(StretchLoop):
@@ -45,7 +45,7 @@ class BlocksLoop(StretchLoop):
 
     def span(self, walk: Walk, stop: int) -> Streams:
         for index in range(walk.at, stop):
-            walk.jump(index + 1, self.programs.run(walk, index + 1))
+            walk.jump(index + 1, self.stretches.run(walk, index + 1))
         return walk.streams
 
 

@@ -1,9 +1,9 @@
-"""The programs of one session: found or made when a stretch of blocks is first asked for, checked, run, counted."""
+"""The programs of one part in a session: found or made when first asked for, checked, run, counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,13 @@ import numpy as np
 import paddle
 
 from fastdiffusers.accelerator import one_line
-from fastdiffusers.caching.stack import BlockStack, Streams, Walk
 from fastdiffusers.compilation import weights
 from fastdiffusers.compilation.engine import Built, Engine
-from fastdiffusers.compilation.segment import Arguments, Segment, code_digest, specs_of, unmarked
+from fastdiffusers.compilation.segment import Arguments, Segment, code_digest, unmarked
 from fastdiffusers.compilation.store import Store, workshop
 from fastdiffusers.errors import CompileError, UserError
 
-# programs of a stretch that are held at once; each holds a copy of the weights, and is soon read again from disk
+# programs of a place that are held at once; each holds a copy of the weights, and is soon read again from disk
 MOST_SHAPES = 4
 
 
@@ -33,7 +32,7 @@ class Log:
         made_s, loaded_s: seconds that took, the check left out.
         error: greatest deviation from the eager blocks that a check saw, as a share of their largest value.
         groups: fused groups, where the engine has any.
-        spans: stretches of blocks that have a program.
+        places: what has a program.
         notes: what should be said once.
     """
 
@@ -45,7 +44,7 @@ class Log:
     loaded_s: float = 0.0
     error: float = 0.0
     groups: int | None = None
-    spans: set[tuple[int, int]] = field(default_factory=set)
+    places: set[Hashable] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -62,33 +61,32 @@ class _Program:
 
 
 class Programs:
-    """Runs stretches of the blocks of ``model`` with ``engine``; ``label`` is the model's name for what is kept."""
+    """Runs what ``layers`` do with ``engine``; ``label`` is the model's name for what is kept."""
 
     def __init__(
         self,
         engine: Engine,
-        stack: BlockStack,
-        model: Any,
+        layers: Sequence[Any],
         label: str,
         dynamic: bool = False,
         fallback: bool = False,
         store: Store | None = None,
     ) -> None:
-        self.engine, self.stack, self.model, self.label = engine, stack, model, label
+        self.engine, self.label = engine, label
         self.dynamic, self.fallback = dynamic, fallback
         self.store = Store() if store is None else store
         self.log = Log()
+        self._layers = layers
         self._programs: dict[Any, _Program] = {}
         self._glance: weights.Glance | None = None
 
     def begin(self) -> None:
         """A generation begins: counts start anew; where weights have changed, so does everything made of them."""
         self.log.runs = self.log.eager = 0
-        layers = paddle.nn.LayerList([block for _, block in self.stack.blocks(self.model)])
-        now = weights.glance(layers, self.engine.filed)
+        now = weights.glance(paddle.nn.LayerList(self._layers), self.engine.filed)
         if self._glance not in (None, now):
             self._programs.clear()
-            self.log.spans.clear()
+            self.log.places.clear()
             self.log.note("weights were changed after the attach: compiled anew")
         self._glance = now
 
@@ -96,21 +94,17 @@ class Programs:
         """Let go of everything."""
         self._programs.clear()
 
-    def run(self, walk: Walk, stop: int) -> Streams:
-        """The tokens of ``walk`` after the block before ``stop``."""
-        arguments = Arguments(walk.streams, walk.conditions)
+    def run(self, place: tuple[Hashable, ...], make: Callable[[], Segment], arguments: Arguments) -> tuple[Any, ...]:
+        """What the segment gives that ``make()`` makes; ``place`` says which one that is, but for shapes."""
         if paddle.is_grad_enabled() and any(not tensor.stop_gradient for tensor in arguments.tensors):
-            raise CompileError("compiled blocks have no gradient; detach the compiler before training")
-        span, forms = (walk.at, stop), (walk.form, walk.form_at(stop))
-        text_tokens = 0 if walk.text is None else int(walk.text.shape[1])
+            raise CompileError("what is compiled has no gradient; detach the compiler before training")
         shapes = tuple((tuple(t.shape), str(t.dtype)) for t in arguments.tensors)
         sort = tuple((len(shape), dtype) for shape, dtype in shapes) if self.dynamic else shapes
-        key = (span, forms, text_tokens, arguments.plan, sort)
+        key = (place, arguments.plan, sort)
         program = self._programs.pop(key, None)
         if program is None:
-            self._make_room(span)
-            segment = Segment(self.stack, self.model, span, forms, text_tokens, arguments)
-            program = self._guarded(segment, arguments, sort)
+            self._make_room(place[0])
+            program = self._guarded(make(), arguments, sort)
         self._programs[key] = program  # at the end: used last
         found = self._run(program, arguments.tensors, shapes)
         if found is None:
@@ -119,9 +113,9 @@ class Programs:
         self.log.runs += 1
         return tuple(found)
 
-    def _make_room(self, span: tuple[int, int]) -> None:
-        """Let go of the program of a stretch that was used longest ago, where it has one for each of many shapes."""
-        same = [key for key in self._programs if key[0] == span]
+    def _make_room(self, where: Hashable) -> None:
+        """Let go of the program of a place that was used longest ago, where it has one for each of many shapes."""
+        same = [key for key in self._programs if key[0][0] == where]
         if len(same) >= MOST_SHAPES:
             del self._programs[same[0]]
 
@@ -133,13 +127,13 @@ class Programs:
         except UserError as error:
             self._failed(str(error))
         except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            self._failed(f"blocks {segment.span}: {one_line(error)[:300]}")
+            self._failed(f"{segment.label}: {one_line(error)[:300]}")
         return _Program(segment, None)
 
     def _failed(self, reason: str) -> None:
         if not self.fallback:
             raise CompileError(f"{self.engine.label} failed: {reason} (fallback=eager goes on without it)")
-        self.log.note(f"FELL BACK to the eager blocks: {reason}")
+        self.log.note(f"FELL BACK to eager: {reason}")
 
     def _made(self, segment: Segment, arguments: Arguments, sort: Any) -> Built:
         """From disk where it is kept, else anew."""
@@ -152,7 +146,7 @@ class Programs:
         else:
             built = self._compiled(segment, arguments, key)
             log.made, log.made_s = log.made + 1, log.made_s + time.perf_counter() - started
-        log.spans.add(segment.span)
+        log.places.add(segment.label)
         return built
 
     def _found(self, segment: Segment, key: dict[str, Any]) -> Built | None:
@@ -173,7 +167,7 @@ class Programs:
         if not self.engine.filed:
             return self.engine.build(segment, None)
         with workshop() as place:
-            segment.save(place / "made", specs_of(arguments, self.dynamic), self.engine.forms)
+            segment.save(place / "made", segment.specs(arguments, self.dynamic), self.engine.forms)
             self.engine.convert(place / "made")
             folder, trouble = self.store.keep(key, place / "made")
             self.log.note(trouble)
@@ -183,9 +177,8 @@ class Programs:
         return {
             "model": self.label,
             "weights": weights.digest(segment),
-            "blocks": list(segment.span),
-            "forms": [form.name for form in segment.forms],
-            "arguments": [sort, segment.plan, segment.text_tokens],
+            **segment.identity(),
+            "arguments": sort,
             "dynamic": self.dynamic,
             "paddle": paddle.__version__,
             "code": code_digest(segment),
@@ -208,7 +201,7 @@ class Programs:
         except UserError as error:
             self._failed(str(error))
         except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            self._failed(f"blocks {program.segment.span}: {one_line(error)[:300]}")
+            self._failed(f"{program.segment.label}: {one_line(error)[:300]}")
         program.built = None
         return None
 
@@ -220,13 +213,13 @@ class Programs:
         """`CompileError` unless ``found`` is what the eager blocks give."""
         wanted = segment(tensors)
         if [tuple(t.shape) for t in wanted] != [tuple(t.shape) for t in found]:
-            raise CompileError(f"blocks {segment.span}: it gives tensors of other shapes than the eager blocks")
+            raise CompileError(f"{segment.label}: it gives tensors of other shapes than the eager blocks")
         for right, other in zip(wanted, found, strict=True):
             a, b = (t.astype("float32").numpy() for t in (right, other))
             error = float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-30))
             self.log.error = max(self.log.error, error)
             if not error <= self.engine.tolerance:
                 raise CompileError(
-                    f"blocks {segment.span}: the result is off by {error:.2g} of its largest value; "
+                    f"{segment.label}: the result is off by {error:.2g} of its largest value; "
                     f"{self.engine.tolerance:g} is let pass"
                 )

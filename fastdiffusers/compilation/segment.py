@@ -1,11 +1,12 @@
-"""A stretch of blocks as one layer from a list of tensors to a list of tensors: what an engine is given."""
+"""A stretch of blocks, or a whole network, as one layer from tensors to tensors: what an engine is given."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,55 @@ def put_together(plan: Any, tensors: Sequence[Any]) -> Any:
 
 
 class Segment(nn.Layer):
+    """What one program is made of: ``forward(tensors) -> tensors``.
+
+    Attributes:
+        label: what it is of, in words.
+        layers: the model's own layers that it runs.
+        plan: how its tensors are put together to arguments; see `Arguments`.
+    """
+
+    def __init__(self, label: str, layers: Sequence[nn.Layer], plan: Any) -> None:
+        super().__init__()
+        self.layers = nn.LayerList(layers)
+        self.label, self.plan = label, plan
+        self.training = False
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What decides the program beside weights and shapes."""
+
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        """What it calls besides its layers."""
+        return ()
+
+    def open_axes(self, shape: Sequence[int]) -> Sequence[int]:
+        """The axes of an input of this shape that a dynamic program leaves open."""
+        return [0]
+
+    def specs(self, arguments: Arguments, dynamic: bool) -> list[Any]:
+        """An input specification for each tensor."""
+        found = []
+        for number, tensor in enumerate(arguments.tensors):
+            shape = list(tensor.shape)
+            for axis in self.open_axes(shape) if dynamic else ():
+                shape[axis] = None
+            found.append(paddle.static.InputSpec(shape, tensor.dtype, name=f"x{number:02d}"))
+        return found
+
+    def save(self, folder: Path, specs: Sequence[Any], forms: Forms) -> None:
+        """Trace it for inputs like ``specs`` and write program and weights to ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with lowered(self, forms):
+            try:
+                paddle.jit.save(self, str(folder / PROGRAM), input_spec=[list(specs)])
+            except OSError as error:
+                raise CompileError(f"cannot write a program to {str(folder)!r}: {error.strerror or error}") from error
+            except Exception as error:
+                raise CompileError(f"{self.label} cannot be traced: {_last_line(error)}") from error
+
+
+class BlockSegment(Segment):
     """Blocks ``start`` to before ``stop`` of a model, from tokens in the form ``entry`` to tokens in ``leave``."""
 
     def __init__(
@@ -62,13 +112,10 @@ class Segment(nn.Layer):
         text_tokens: int,
         arguments: Arguments,
     ) -> None:
-        super().__init__()
         chosen = stack.blocks(model)[slice(*span)]
-        self.layers = nn.LayerList([block for _, block in chosen])
+        super().__init__(f"blocks {span[0]} to {span[1] - 1}", [block for _, block in chosen], arguments.plan)
         self.groups = [group for group, _ in chosen]
-        self.stack, self.span, self.forms = stack, span, forms
-        self.text_tokens, self.plan = text_tokens, arguments.plan
-        self.training = False
+        self.stack, self.span, self.forms, self.text_tokens = stack, span, forms, text_tokens
 
     def forward(self, tensors: Sequence[Any]) -> list[Any]:
         """The tokens after the last block."""
@@ -80,16 +127,41 @@ class Segment(nn.Layer):
             form = group.form
         return list(self.stack.convert(streams, form, self.forms[1], self.text_tokens))
 
-    def save(self, folder: Path, specs: Sequence[Any], forms: Forms) -> None:
-        """Trace the blocks for inputs like ``specs`` and write program and weights to ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with lowered(self, forms):
-            try:
-                paddle.jit.save(self, str(folder / PROGRAM), input_spec=[list(specs)])
-            except OSError as error:
-                raise CompileError(f"cannot write a program to {str(folder)!r}: {error.strerror or error}") from error
-            except Exception as error:
-                raise CompileError(f"blocks {_words(self.span)} cannot be traced: {_last_line(error)}") from error
+    def identity(self) -> dict[str, Any]:
+        return {
+            "blocks": list(self.span),
+            "forms": [form.name for form in self.forms],
+            "plan": self.plan,
+            "text tokens": self.text_tokens,
+        }
+
+    def functions(self) -> Sequence[Callable[..., Any]]:
+        return [group.run for group in self.groups]
+
+    def open_axes(self, shape: Sequence[int]) -> Sequence[int]:
+        # a table of positions, [1, tokens, heads, D], is the only tensor that has no batch
+        batch = [] if len(shape) == 4 and shape[0] == 1 else [0]
+        return [*batch, 1] if len(shape) > 2 else batch
+
+
+class WholeSegment(Segment):
+    """A whole network of the pipeline; ``forward_of`` is how it runs when nothing has taken its place."""
+
+    def __init__(self, name: str, layer: nn.Layer, forward_of: Callable[..., Any], arguments: Arguments) -> None:
+        super().__init__(name, [layer], arguments.plan)
+        self.forward_of = forward_of
+
+    def forward(self, tensors: Sequence[Any]) -> list[Any]:
+        """What the network gives, a list also where it is one tensor."""
+        given, _ = put_together(self.plan, tensors)
+        found = self.forward_of(*given)
+        return list(found) if isinstance(found, tuple | list) else [found]
+
+    def identity(self) -> dict[str, Any]:
+        return {"network": self.label, "plan": self.plan}
+
+    def open_axes(self, shape: Sequence[int]) -> Sequence[int]:
+        return [0, 2, 3] if len(shape) == 4 else [0]  # a picture's sides; the length of a text is the tokenizer's
 
 
 @contextmanager
@@ -103,27 +175,12 @@ def unmarked(segment: Segment) -> Iterator[None]:
             layer._built = mark
 
 
-def specs_of(arguments: Arguments, dynamic: bool) -> list[Any]:
-    """An input specification for each tensor; ``dynamic`` leaves batch and numbers of tokens open."""
-    found = []
-    for number, tensor in enumerate(arguments.tensors):
-        shape = list(tensor.shape)
-        if dynamic:
-            # a table of positions, [1, tokens, heads, D], is the only tensor that has no batch
-            if not (len(shape) == 4 and shape[0] == 1):
-                shape[0] = None
-            if len(shape) > 2:
-                shape[1] = None
-        found.append(paddle.static.InputSpec(shape, tensor.dtype, name=f"x{number:02d}"))
-    return found
-
-
 def code_digest(segment: Segment) -> str:
     """Hash of the source files that a program is traced from: other code, other program."""
     from fastdiffusers.compilation import lowering
 
     modules = {type(layer).__module__ for layer in segment.sublayers()} | {lowering.__name__}
-    modules |= {function.__module__ for group in segment.groups for function in (group.run,)}
+    modules |= {function.__module__ for function in segment.functions()}
     modules |= {  # and what these call
         other.__module__
         for name in sorted(modules)
@@ -136,10 +193,6 @@ def code_digest(segment: Segment) -> str:
             file = inspect.getsourcefile(sys.modules[name])
             digest.update(name.encode() + (Path(file).read_bytes() if file else b""))
     return digest.hexdigest()
-
-
-def _words(span: tuple[int, int]) -> str:
-    return f"{span[0]} to {span[1] - 1}"
 
 
 def _last_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from paddle import nn
 
 from fastdiffusers.errors import WeightsError, one_of
 from fastdiffusers.models.config import ModelConfig
+from fastdiffusers.models.place import gelu_tanh
 
 # feed_forward_proj → (gated, activation); "gated-gelu" has always meant the tanh approximation.
 FEED_FORWARDS: dict[str, tuple[bool, Callable[[paddle.Tensor], paddle.Tensor]]] = {
@@ -27,7 +28,7 @@ FEED_FORWARDS: dict[str, tuple[bool, Callable[[paddle.Tensor], paddle.Tensor]]] 
     "gelu": (False, F.gelu),
     "gated-relu": (True, F.relu),
     "gated-silu": (True, F.silu),
-    "gated-gelu": (True, partial(F.gelu, approximate=True)),
+    "gated-gelu": (True, gelu_tanh),
 }
 
 

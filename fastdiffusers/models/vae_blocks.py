@@ -12,6 +12,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from fastdiffusers.models.place import on_cpu
+
 NORM_EPSILON = 1e-6
 # Attention holds one row of scores a token for every query of a chunk: 1,024 queries against the 16,384 tokens of a
 # 1,024 x 1,024 picture are 64 MiB, where all of them at once would be 1 GiB.
@@ -119,19 +121,22 @@ class Attention(nn.Layer):
         self.to_out = nn.LayerList([linear(channels, channels)])
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        batch, channels, height, width = x.shape
+        channels = x.shape[1]
         tokens = self.group_norm(x).flatten(2).transpose([0, 2, 1])
-        heads = [batch, -1, 1, channels]
+        heads = [0, -1, 1, channels]
         query = self.to_q(tokens).reshape(heads)
         key = self.to_k(tokens).reshape(heads)
         value = self.to_v(tokens).reshape(heads)
-        count = height * width
-        parts = [
-            F.scaled_dot_product_attention(query[:, start : start + QUERY_CHUNK], key, value)
-            for start in range(0, count, QUERY_CHUNK)
-        ]
-        mixed = parts[0] if len(parts) == 1 else paddle.concat(parts, axis=1)
-        mixed = self.to_out[0](mixed.reshape([batch, count, channels]))
+        count = tokens.shape[1]
+        if isinstance(count, int) and count > QUERY_CHUNK:  # else few, or not known where it is traced
+            parts = [
+                F.scaled_dot_product_attention(query[:, start : start + QUERY_CHUNK], key, value)
+                for start in range(0, count, QUERY_CHUNK)
+            ]
+            mixed = paddle.concat(parts, axis=1)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = self.to_out[0](mixed.reshape([0, -1, channels]))
         return x + mixed.transpose([0, 2, 1]).reshape(x.shape)
 
 
@@ -161,12 +166,14 @@ class Upsample2D(nn.Layer):
         self.conv = Convolution(channels, channels, 3, padding=1)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if not _eager_on_cpu(x):
+        if not on_cpu():
             return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
         spread = paddle.to_tensor(self.SPREAD, dtype=x.dtype)
         kernel = paddle.matmul(paddle.matmul(spread, self.conv.weight), spread, transpose_y=True).transpose(
             [1, 0, 2, 3]
         )
+        if not _eager_on_cpu(x):
+            return F.conv2d_transpose(x, kernel, self.conv.bias, stride=2, padding=1)
         _, channels, height, width = x.shape
         parts = []
         for first, last in _bands(height, 16 * channels * width):

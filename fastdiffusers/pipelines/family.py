@@ -6,11 +6,12 @@ This module is itself a plugin: it registers FLUX through the same hook as anybo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastdiffusers.accelerator import Reference, Setting, load_target
 from fastdiffusers.caching.stack import BlockStack
+from fastdiffusers.compilation.whole import TEXT, VAE, Compilable, WholeNetwork
 from fastdiffusers.hookspecs import hookimpl
 from fastdiffusers.models.parts import FLUX_PARTS, Parts
 from fastdiffusers.pipelines.flux_stack import FLUX_STACK
@@ -52,6 +53,7 @@ class PipelineFamily:
             through ``recorder`` only.
         teachers: ``"module:Class"`` of the `fastdiffusers.distillation.teacher_family.TeacherFamily`; empty: models of
             the family cannot be distilled.
+        compilable: whole networks that a compiler can run besides the transformer's blocks.
     """
 
     name: str
@@ -65,6 +67,7 @@ class PipelineFamily:
     recognise: Callable[[Any], bool] | None = None
     holder: str = ""
     teachers: str = ""
+    compilable: Compilable = field(default_factory=dict)
 
     def load(self) -> Any:
         """Import the pipeline class named by ``target``; a `PluginError` says in one line why that is not possible."""
@@ -82,6 +85,13 @@ FLUX = PipelineFamily(
     features=frozenset({"blocks", "guidance", "true_cfg", "img2img", "flow"}),
     stack=FLUX_STACK,
     teachers="fastdiffusers.distillation.flux:FluxTeachers",
+    compilable={
+        VAE: (WholeNetwork("the VAE's decoder", "vae.decoder"),),
+        TEXT: (
+            WholeNetwork("the CLIP text encoder", "text_encoder", many=True, early=True),
+            WholeNetwork("the T5 encoder", "text_encoder_2", early=True),
+        ),
+    },
     references=(
         Reference(
             title="FLUX",

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastdiffusers.accelerator import Factor, Fidelity, Prediction, Setting
 from fastdiffusers.compilation.loop import AUTO
+from fastdiffusers.compilation.whole import TRANSFORMER, VAE, chosen_parts
 from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_compile.build_info import INSTALL, PaddleBuild, paddle_build
@@ -21,6 +22,7 @@ WORDS = {
     ONNX: "ONNX Runtime",
 }
 
+GAINS = {INFERENCE: (VAE,), ONNX: (VAE,)}  # whole networks that parts=auto compiles with an engine
 ONNX_NEEDS = ("onnxruntime", "paddle2onnx", "onnx", "ml_dtypes")  # the extra onnx
 PUBLISHED = {"flux.1-dev": 1.318, "flux.1-schnell": 1.308}  # the lower of two figures each
 
@@ -81,7 +83,14 @@ def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, 
         refuse(name, engine, config, build)
         dtype = getattr(config, "dtype", AUTO)
         reduced = dtype in (BFLOAT16, INT8)
-        effect = f"{WORDS[engine]} runs the blocks{f' in {dtype}' if reduced else ''}"
+        from fastdiffusers.plugins import registry
+
+        family = registry().pipelines.get(info.family)
+        compilable = family.compilable if family is not None else {}
+        parts = chosen_parts(config.parts, compilable, GAINS.get(engine, ()))
+        what = [f"the blocks{f' in {dtype}' if reduced else ''}"] if TRANSFORMER in parts else []
+        what += [network.name for part in parts for network in compilable.get(part, ())]
+        effect = f"{WORDS[engine]} runs {' and '.join(what)}"
         prediction = Prediction(True, why, effect, factor=_factor(engine, info.name))
         return dataclasses.replace(prediction, fidelity=Fidelity.LOSSY) if reduced else prediction
 

@@ -67,7 +67,7 @@ class CinnEngine(Engine):
         """The program's answer; `CompileError` when CINN has fused nothing in it."""
         found = static(list(tensors))
         if fused_groups(static) == 0:
-            raise CompileError(f"blocks {segment.span}: Paddle compiled without CINN after all, nothing is fused")
+            raise CompileError(f"{segment.label}: Paddle compiled without CINN after all, nothing is fused")
         return listed(found)
 
 

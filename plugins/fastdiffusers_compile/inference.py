@@ -11,7 +11,8 @@ from fastdiffusers.compilation.segment import PROGRAM, Segment
 from fastdiffusers.environment import current
 from fastdiffusers.errors import CompileError
 from fastdiffusers.models.place import on_cpu
-from fastdiffusers_compile.options import BFLOAT16
+from fastdiffusers_compile.choice import GAINS
+from fastdiffusers_compile.options import BFLOAT16, INFERENCE
 
 # one layer is enough to have them: oneDNN pays from products of about this size on
 ONEDNN_FROM = 512
@@ -22,6 +23,7 @@ class InferenceEngine(Engine):
 
     name = "inference"
     forms = Forms.FUSED
+    gains = GAINS[INFERENCE]
 
     def __init__(self, dtype: str, onednn: str = "auto", hidden: int = ONEDNN_FROM) -> None:
         self.dtype = dtype

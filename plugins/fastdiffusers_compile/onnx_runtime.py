@@ -18,9 +18,10 @@ from fastdiffusers.compilation.segment import PROGRAM, Segment
 from fastdiffusers.environment import current
 from fastdiffusers.errors import CompileError
 from fastdiffusers.models.place import on_cpu
-from fastdiffusers_compile.choice import missing_for_onnx
+from fastdiffusers_compile.choice import GAINS, missing_for_onnx
 from fastdiffusers_compile.onnx_export import ONNX
 from fastdiffusers_compile.options import FLOAT32
+from fastdiffusers_compile.options import ONNX as NAME
 
 PATIENCE = 1800  # seconds for a conversion
 RAISED = re.compile(r"[\w.]*(Error|Exception|Exit)\b")  # the last line of a traceback
@@ -31,6 +32,7 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
     forms = Forms.PRIMITIVE
+    gains = GAINS[NAME]
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype

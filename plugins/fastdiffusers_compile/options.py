@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastdiffusers.compilation.loop import AUTO, SCOPES
+from fastdiffusers.compilation.whole import PARTS
 
 CINN, INFERENCE, STATIC, ONNX = "cinn", "inference", "static", "onnxruntime"
 ENGINES = (AUTO, CINN, INFERENCE, STATIC)
@@ -21,6 +22,11 @@ def option(default: Any, help: str, **limits: Any) -> Any:
 class CompileConfig:
     """Options that every compiler has."""
 
+    parts: tuple[str, ...] = option(
+        (AUTO,),
+        "what is compiled: auto, the transformer's blocks and what the engine gains from; or transformer, vae, text",
+        choices=PARTS,
+    )
     dynamic: bool = option(False, "one program for all sizes and batches; otherwise one for each, kept on disk")
     scope: str = option(
         AUTO, "what is one program: auto, as many blocks as the cache around lets be; every block; all", choices=SCOPES

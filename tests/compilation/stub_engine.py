@@ -56,7 +56,7 @@ class Stub(Engine):
 class Stubbed(Compiler):
     """Attaches a `Stub`."""
 
-    def engine(self, dtype: str, hidden: int) -> tuple[Engine, str]:
+    def engine(self, part: str, dtype: str, width: int) -> tuple[Engine, str]:
         return Stub(self.config.does), ""
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastdiffusers.compilation.whole import chosen_parts
 from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import describe
 from fastdiffusers.plan import make_plan
@@ -55,9 +56,32 @@ def test_a_plan_tells_the_engine_and_that_bfloat16_is_lossy(monkeypatch):
     monkeypatch.setattr(choice, "paddle_build", lambda: CPU)
     info = describe("flux-emoji")
     (item,) = make_plan(parse("cinn"), registry(), info, info.default_setting).items
-    assert item.prediction.effect == "Paddle Inference runs the blocks" and item.fidelity.value == "numeric"
+    assert (
+        item.prediction.effect == "Paddle Inference runs the blocks and the VAE's decoder"
+        and item.fidelity.value == "numeric"
+    )
     (item,) = make_plan(parse("cinn:dtype=bfloat16"), registry(), info, info.default_setting).items
     assert "bfloat16" in item.prediction.effect and item.to_dict()["fidelity"] == "lossy"
+
+
+def test_a_plan_tells_which_parts_and_refuses_what_a_family_does_not_have(monkeypatch):
+    monkeypatch.setattr(choice, "paddle_build", lambda: CPU)
+    info = describe("flux-emoji")
+
+    def effect(words):
+        plan = make_plan(parse(words), registry(), info, info.default_setting)
+        plan.check()
+        return plan.items[0].prediction.effect
+
+    assert effect("inference:parts=transformer") == "Paddle Inference runs the blocks"
+    assert effect("to-static") == "Paddle's static graph runs the blocks"
+    assert effect("cinn:parts=vae/text").endswith("runs the VAE's decoder and the CLIP text encoder and the T5 encoder")
+    with pytest.raises(PlanError, match="parts=auto/vae: auto chooses for itself"):
+        effect("inference:parts=auto/vae")
+    with pytest.raises(PlanError, match=r"one of: auto, transformer, vae, text, got 'unet'"):
+        effect("inference:parts=unet")
+    with pytest.raises(PlanError, match=r"no text to compile; valid: transformer, vae$"):
+        chosen_parts(("text",), {"vae": ()}, ())
 
 
 def test_the_installed_paddle_is_described_as_it_describes_itself():

@@ -151,7 +151,7 @@ def test_programs_of_many_sizes_make_room_for_each_other(attach, draw, monkeypat
         for height in (32, 64, 32, 96, 32, 64):  # 64 has made room for 96, since 32 was used after it
             draw(height=height)
         (record,) = session.report()
-        assert len(session.accelerator("stub")._programs._programs) == 2
+        assert len(session.accelerator("stub")._compiled[0].programs._programs) == 2
     assert record.stats["compiled"] == 4
 
 

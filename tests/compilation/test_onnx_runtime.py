@@ -42,7 +42,7 @@ def test_int8_is_lossy_and_says_so(monkeypatch):
     for words, fidelity in (("onnxruntime", "numeric"), ("onnxruntime:dtype=int8", "lossy")):
         (item,) = make_plan(parse(words), registry(), info, info.default_setting).items
         assert item.to_dict()["fidelity"] == fidelity
-    assert item.prediction.effect == "ONNX Runtime runs the blocks in int8"
+    assert item.prediction.effect == "ONNX Runtime runs the blocks in int8 and the VAE's decoder"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Whole networks as programs: the VAE's decoder and the text encoders, beside the transformer's blocks or alone."""
+
+import numpy as np
+import pytest
+
+from fastdiffusers.compilation.store import Store
+from fastdiffusers.errors import CompileError
+from fastdiffusers.session import accelerate
+from fastdiffusers_compile import choice
+
+DECODER, CLIP, T5 = "the VAE's decoder", "the CLIP text encoder", "the T5 encoder"
+
+
+@pytest.fixture
+def picture(pipe):
+    def drawn(**changes):
+        given = {"prompt": "a red apple", "seed": 1, "num_inference_steps": 4, "output_type": "np", **changes}
+        return pipe(**given).images
+
+    return drawn
+
+
+needs_onnx = pytest.mark.skipif(choice.missing_for_onnx() != "", reason="the extra onnx is not installed")
+ONNX = pytest.param("onnxruntime", marks=needs_onnx)
+
+
+@pytest.mark.parametrize("words", ["inference", "inference:onednn=off", "to-static", ONNX])
+def test_pictures_are_those_of_the_eager_networks(words, pipe, picture):
+    plain = [picture(), picture(height=64, num_images_per_prompt=2)]
+    with accelerate(pipe, f"{words}:parts=transformer/vae/text", steps=4) as session:
+        found = [picture(), picture(height=64, num_images_per_prompt=2)]
+        (record,) = session.report()
+    assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(found, plain, strict=True))
+    assert record.engaged and record.stats["calls"] == 4 and record.stats["greatest_error"] < 1e-4
+    assert record.stats["whole_calls"] == {DECODER: 1, CLIP: 1, T5: 1}
+    assert np.array_equal(picture(), plain[0])
+
+
+def test_auto_takes_the_decoder_along_and_latents_do_not_need_it(pipe, picture):
+    with accelerate(pipe, "cinn", steps=4) as session:
+        picture()
+        (record,) = session.report()
+        assert record.engaged and record.stats["whole_calls"] == {DECODER: 1}
+        assert "with oneDNN in float32 ran the VAE's decoder, 1 call" in record.effect
+        picture(output_type="latent")
+        (record,) = session.report()
+    assert record.engaged and record.stats["whole_calls"] == {DECODER: 0} and "decoder" not in record.effect
+
+
+def test_parts_may_leave_the_blocks_alone(pipe, picture):
+    loop = pipe.transformer.block_loop
+    with accelerate(pipe, "inference:parts=text", steps=4) as session:
+        assert pipe.transformer.block_loop is loop
+        for _ in range(2):  # of the latest generation, not of all
+            picture()
+        (record,) = session.report()
+    assert record.engaged and record.stats["calls"] == 0 and record.stats["whole_calls"] == {CLIP: 1, T5: 1}
+
+
+@pytest.mark.parametrize("words", ["inference", ONNX])
+def test_one_dynamic_program_decodes_two_sizes_and_two_batches(words, pipe, picture):
+    Store().clear()
+    calls = [{}, {"height": 64}, {"num_images_per_prompt": 2}]
+    plain = [picture(**changes) for changes in calls]
+    with accelerate(pipe, f"{words}:parts=vae/text:dynamic=true", steps=4) as session:
+        found = [picture(**changes) for changes in calls]
+        (record,) = session.report()
+    assert record.stats["compiled"] == 3 and record.stats["loaded"] == 0
+    assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(found, plain, strict=True))
+
+
+@pytest.mark.parametrize("name", ["vae.decoder.conv_in", "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"])
+def test_changed_weights_are_seen(name, pipe, picture):
+    layer = pipe
+    for part in name.split("."):
+        layer = layer[int(part)] if part.isdigit() else getattr(layer, part)
+    saved = layer.weight.numpy().copy()
+    try:
+        with accelerate(pipe, "inference:parts=vae/text", steps=4) as session:
+            picture()
+            layer.weight.set_value(saved + 0.3)
+            found = picture()
+            (record,) = session.report()
+        wanted = picture()
+    finally:
+        layer.weight.set_value(saved)
+    assert "weights were changed" in record.effect
+    assert np.abs(found - wanted).max() < 1e-4 < np.abs(picture() - wanted).max()
+
+
+def test_a_decoder_that_fails_is_named(pipe, picture, monkeypatch):
+    from fastdiffusers_compile.inference import InferenceEngine
+
+    def fail(self, segment, files):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(InferenceEngine, "build", fail)
+    with (
+        accelerate(pipe, "inference:parts=vae", steps=4),
+        pytest.raises(CompileError, match="failed: the VAE's decoder: RuntimeError: no such kernel"),
+    ):
+        picture()
+    plain = picture()
+    with accelerate(pipe, "inference:parts=vae:fallback=eager", steps=4) as session:
+        found = picture()
+        (record,) = session.report()
+    assert np.array_equal(found, plain) and not record.engaged
+    assert "FELL BACK to eager: the VAE's decoder" in record.effect
+    assert "the VAE's decoder, EAGER, ran 1 time" in record.effect
