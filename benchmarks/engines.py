@@ -1,107 +1,162 @@
-"""What each engine makes of a denoising step: both models, one process, the arms in turn round after round.
+"""What each engine makes of drawing a picture, alone and under a cache: one process, the arms in turn.
 
-A round attaches every arm, draws a few steps with it, and takes it off. The first step of an attach is told apart: it
-pays for the program (compiled in round one, read from disk afterwards) and for the check against the eager blocks.
-Ratios are those of one run, medians of all other steps; the least time beside them shows how quiet the machine was.
+Models: the embedded one, and ``large``, the same pipeline around a transformer with random weights (hidden size 1024,
+4 + 8 blocks, 256 image and 64 text tokens), whose pictures are noise: only its times and errors mean anything.
 
-Run: ``python benchmarks/engines.py [--model emoji|large] [--batch 1] [--threads 1] [--rounds 3] [--arm SPEC …]``
+A turn attaches an arm, draws once untimed (compiled in round one, read from disk afterwards, and checked against the
+eager blocks), draws some pictures timed, and takes the arm off. Every round begins with another arm. Ratios are
+medians over rounds of eager / arm within a round; errors and PSNR are against the eager blocks under the same cache.
+
+Run: ``python benchmarks/engines.py [--model emoji|large] [--batch 1] [--threads 1] [--rounds 3] [--steps 8]
+[--cache SPEC|none] [--arm SPEC …] [--out FILE.json]`` (and FILE.md beside it). Programs take up to 10 GB on disk for
+``large``: set FASTDIFFUSERS_COMPILED_MB=12000 and FASTDIFFUSERS_HOME to a folder that may go afterwards.
 """
 
 import argparse
-import itertools
+import datetime
 import json
 import statistics
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 ARMS = ("none", "to-static", "inference:onednn=off", "inference:onednn=on", "inference:dtype=bfloat16")
 OPTIONAL = ("onnxruntime", "onnxruntime:dtype=int8")  # with the extra onnx
-STEPS = 5
+CACHE = "static:mask=0/1/3/5/7"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+SIDE, TEXT_TOKENS = 16, 64
 
 
-def emoji(batch, clock):
-    """Draws with the embedded model; gives (seconds of each step, final latents and picture, record)."""
+def load(model):
+    """(pipeline, arguments of a call)."""
     import fastdiffusers
-    from fastdiffusers.session import accelerate
 
     pipe = fastdiffusers.load("flux-emoji")
+    if model == "emoji":
+        return pipe, {}
+    import dataclasses
 
-    def run(words):
-        with accelerate(pipe, None if words == "none" else words, steps=STEPS) as session:
-            marks = [clock()]
-            out = pipe(
-                "a red apple",
-                seed=1,
-                num_inference_steps=STEPS,
-                num_images_per_prompt=batch,
-                output_type="np",
-                callback=lambda step, sigma, x: marks.append(clock()),
-            )
-            record = next(iter(session.report()), None)
-            return steps_of(marks), out.latents, out.images, record
+    import paddle
 
-    return run
+    from fastdiffusers.models.transformer_flux import FluxTransformer2DModel
 
-
-def large(batch, clock):
-    """As `emoji`, on random weights of the size at which overhead weighs as on real FLUX."""
-    from fastdiffusers.bench.large_model import LargeModel
-    from fastdiffusers.options import build_config
-    from fastdiffusers.plugins import registry
-    from fastdiffusers.request import parse
-
-    if batch != 1:
-        raise SystemExit("the large model has batch 1")
-    model = LargeModel()
-    info = SimpleNamespace(family="flux", name="large", dtype="float32")
-    sigmas = [1 - step / STEPS for step in range(STEPS)]
-
-    def run(words):
-        accelerator = None
-        if words != "none":
-            (request,) = parse(words)
-            spec = registry().accelerators[request.name]
-            accelerator = spec.load()(build_config(spec.name, spec.config, request.options))
-        seconds = model.run(sigmas, accelerator, info, clock)
-        return seconds, None, None, None if accelerator is None else accelerator.effect()
-
-    return run
+    paddle.seed(0)
+    config = dataclasses.replace(
+        pipe.transformer.config, attention_head_dim=64, num_attention_heads=16, axes_dims_rope=(16, 24, 24)
+    )
+    pipe.transformer = FluxTransformer2DModel(config)
+    pipe.transformer.eval()
+    side = 2 * SIDE * pipe.vae_scale_factor
+    return pipe, {"height": side, "width": side, "max_sequence_length": TEXT_TOKENS}
 
 
-def steps_of(marks):
-    """Differences of moments."""
-    return [after - before for before, after in itertools.pairwise(marks)]
+def drawer(pipe, more, batch, steps, clock):
+    """``draw() -> (seconds of the denoising, seconds of the whole call, output)``."""
+
+    def draw():
+        marks = []
+        started = clock()
+        out = pipe(
+            "a red apple",
+            seed=1,
+            num_inference_steps=steps,
+            num_images_per_prompt=batch,
+            output_type="np",
+            callback=lambda step, sigma, x: marks.append(clock()),
+            **more,
+        )
+        ended = clock()
+        # the first step begins when the text is encoded, which the pipeline times itself
+        return (marks[-1] - marks[0]) / (steps - 1) * steps, ended - started, out
+
+    return draw
 
 
-def measure(run, arms, rounds):
-    """Rows, one for each arm."""
+def turn(pipe, draw, words, steps, pictures, clock):
+    """One arm's turn: what it took (medians of the timed pictures), what it drew, and its compiler's record."""
+    from fastdiffusers.session import accelerate
+
+    with accelerate(pipe, words, steps=steps) as session:
+        started = clock()
+        draw()
+        first = clock() - started
+        drawn = [draw() for _ in range(pictures)]
+        records = [record for record in session.report() if record.stats.get("label")]
+    denoise, total = (statistics.median(one[place] for one in drawn) for place in (0, 1))
+    return {"first": first, "denoise": denoise, "total": total}, drawn[0][2], records[0] if records else None
+
+
+def measure(pipe, draw, arms, caches, rounds, steps, pictures, clock):
+    """Rows by (arm, cache)."""
     from fastdiffusers.metrics import psnr
 
-    rows = {arm: {"first_s": [], "steps": [], "stats": []} for arm in arms}
-    base = None
+    order = [(arm, cache) for cache in caches for arm in arms]
+    rows = {key: {"turns": [], "compile_s": [], "load_s": []} for key in order}
     for number in range(rounds):
-        for arm in arms[number % len(arms) :] + arms[: number % len(arms)]:
-            seconds, latents, images, effect = run(arm)
-            row = rows[arm]
-            row["first_s"].append(round(seconds[0], 3))
-            row["steps"] += seconds[1:]
-            if effect is not None:
-                row["stats"].append({key: effect.stats[key] for key in ("compile_s", "load_s", "greatest_error")})
-            if latents is not None and arm == "none":
-                base = latents, images
-            elif latents is not None and base is not None:
-                row["latents_off"] = float(abs(latents - base[0]).max() / abs(base[0]).max())
-                row["psnr"] = float(psnr(images[0], base[1][0]))
-    plain = rows["none"]["steps"]
-    for row in rows.values():
-        steps = row.pop("steps")
-        row["step_ms"] = round(statistics.median(steps) * 1e3, 2)
-        row["least_ms"] = round(min(steps) * 1e3, 2)
-        row["speedup"] = round(statistics.median(plain) / statistics.median(steps), 3)
-        row["speedup_least"] = round(min(plain) / min(steps), 3)
+        eager = {}
+        shift = number * len(arms) // rounds
+        for arm, cache in order[shift:] + order[:shift] if number else order:
+            words = [part for part in (arm, cache) if part != "none"]
+            times, out, record = turn(pipe, draw, ",".join(words) or None, steps, pictures, clock)
+            row = rows[arm, cache]
+            row["turns"].append(times)
+            if record is not None:
+                row["engaged"] = record.engaged and row.get("engaged", True)
+                row["compile_s"].append(record.stats["compile_s"])
+                row["load_s"].append(record.stats["load_s"])
+            if arm == "none":
+                eager[cache] = out
+            elif cache in eager:
+                base = eager[cache]
+                row["latents_off"] = float(abs(out.latents - base.latents).max() / abs(base.latents).max())
+                found = [float(psnr(a, b)) for a, b in zip(out.images, base.images, strict=True)]
+                row["psnr"] = min(found)
+            print(f"round {number + 1}: {arm:26s} {cache:24s} {times['total']:8.2f} s", flush=True)
     return rows
+
+
+def summed_up(rows):
+    """Medians, ratios to plain sampling, and of an arm under a cache its share of the product of both gains."""
+    found = {}
+    plain = rows["none", "none"]["turns"]
+    for (arm, cache), row in rows.items():
+        turns = row.pop("turns")
+        for what in ("denoise", "total"):
+            row[f"{what}_s"] = round(statistics.median(one[what] for one in turns), 4)
+            ratios = [base[what] / one[what] for base, one in zip(plain, turns, strict=True)]
+            row[f"{what}_speedup"] = round(statistics.median(ratios), 3)
+            row[f"{what}_range"] = [round(min(ratios), 3), round(max(ratios), 3)]
+        row["first_s"] = [round(one["first"], 2) for one in turns]
+        found[arm, cache] = row
+    for (arm, cache), row in found.items():
+        if arm != "none" and cache != "none":
+            product = found[arm, "none"]["denoise_speedup"] * found["none", cache]["denoise_speedup"]
+            row["share_of_product"] = round(row["denoise_speedup"] / product, 3)
+    return [{"arm": arm, "cache": cache, **row} for (arm, cache), row in found.items()]
+
+
+def table(result):
+    """The rows in Markdown."""
+    lines = [
+        f"{result['model']}, batch {result['batch']}, {result['steps']} steps, {result['threads']} thread(s), "
+        f"{result['rounds']} rounds, {result['clock']} clock, {result['machine']['cpu']}, "
+        f"load {result['machine']['load']} before. {result['note']}".strip(),
+        "",
+        "| engine | cache | denoising, s | × eager | picture, s | × eager | of the product | latents off | PSNR dB | "
+        "first picture, s: compiling, from disk |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        low, high = row["denoise_range"]
+        off = f"{row['latents_off']:.1e}" if "latents_off" in row else "–"
+        quality = f"{row['psnr']:.1f}" if row.get("psnr", 1e9) < 1e3 else "–"
+        share = f"{row['share_of_product']:.2f}" if "share_of_product" in row else "–"
+        lines.append(
+            f"| `{row['arm']}` | `{row['cache']}` "
+            f"| {row['denoise_s']:.3f} | {row['denoise_speedup']:.2f} ({low:.2f}–{high:.2f}) "
+            f"| {row['total_s']:.3f} | {row['total_speedup']:.2f} | {share} | {off} | {quality} "
+            f"| {row['first_s'][0]:.1f}, {min(row['first_s']):.1f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def main():
@@ -110,8 +165,12 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--pictures", type=int, default=1, help="timed pictures in a turn, of which the median counts")
+    parser.add_argument("--cache", default=CACHE, help="one more set of arms under this cache; none: without")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a machine with others")
     parser.add_argument("--arm", action="append", help="an accelerator; default: every engine")
+    parser.add_argument("--note", default="", help="what should be known about this run")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
 
@@ -122,25 +181,29 @@ def main():
     from fastdiffusers_compile.choice import missing_for_onnx
 
     arms = ["none", *(given.arm or (*ARMS[1:], *(() if missing_for_onnx() else OPTIONAL)))]
-    rows = measure({"emoji": emoji, "large": large}[given.model](given.batch, CLOCKS[given.clock]), arms, given.rounds)
+    machine = describe_machine()
+    clock = CLOCKS[given.clock]
+    pipe, more = load(given.model)
+    draw = drawer(pipe, more, given.batch, given.steps, clock)
+    caches = list(dict.fromkeys(("none", given.cache)))
+    rows = measure(pipe, draw, arms, caches, given.rounds, given.steps, given.pictures, clock)
     result = {
+        "date": datetime.date.today().isoformat(),
         "model": given.model,
         "batch": given.batch,
+        "steps": given.steps,
         "threads": environment.threads,
         "rounds": given.rounds,
         "clock": given.clock,
-        "machine": describe_machine(),
-        "rows": rows,
+        "note": given.note,
+        "machine": machine,
+        "rows": summed_up(rows),
     }
-    for arm, row in rows.items():
-        extra = f"  latents off {row['latents_off']:.2g}, {row['psnr']:.1f} dB" if "psnr" in row else ""
-        times = f"{row['step_ms']:9.2f} ms (least {row['least_ms']:.2f})"
-        ratio = f"{row['speedup']:.2f}x (least {row['speedup_least']:.2f}x)"
-        first = f"first step {row['first_s'][0]:.2f} s, later {row['first_s'][-1]:.2f} s"
-        print(f"{arm:28s} {times}  {ratio}  {first}{extra}", flush=True)
+    print(table(result))
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        given.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

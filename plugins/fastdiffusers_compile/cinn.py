@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ class CinnEngine(Engine):
                 ("a GPU to compute on", not on_cpu()),
                 ("Linux", platform.system() == "Linux"),
                 ("the new IR (FLAGS_enable_pir_api)", paddle.framework.use_pir_api()),
+                # Paddle's own switch, which turns CINN off without a word
+                ("ENABLE_CINN_IN_DY2ST left unset", _switched_on(os.environ.get("ENABLE_CINN_IN_DY2ST"))),
             )
             if not there
         ]
@@ -60,6 +63,7 @@ class CinnEngine(Engine):
             raise CompileError(f"CINN cannot run: it lacks {', '.join(lacking)}; {INSTALL}")
 
     def build(self, segment: Segment, files: Path | None) -> Built:
+        # A full graph, or Paddle would give up in silence after 40 s a function, or 15 min in all, and go on eagerly
         static = paddle.jit.to_static(segment.forward, full_graph=True, backend="CINN")
         return Built(lambda tensors: self._checked(segment, static, tensors), lambda: fused_groups(static))
 
@@ -69,6 +73,10 @@ class CinnEngine(Engine):
         if fused_groups(static) == 0:
             raise CompileError(f"{segment.label}: Paddle compiled without CINN after all, nothing is fused")
         return listed(found)
+
+
+def _switched_on(value: str | None) -> bool:
+    return value is None or value.strip().lower() in ("1", "true")
 
 
 def fused_groups(static: Any) -> int:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from fastdiffusers.compilation.store import MANIFEST, Store
@@ -190,6 +191,33 @@ def test_cinn_that_is_asked_for_by_name_is_refused_without_it():
         "FLAGS_prim_all",
         "FLAGS_use_cuda_managed_memory",
     }
+
+
+@pytest.mark.parametrize(("value", "told"), [("False", True), ("1", False), (None, False)])
+def test_paddles_own_switch_for_cinn_is_seen(value, told, monkeypatch):
+    from fastdiffusers_compile.cinn import CinnEngine
+
+    if value is None:
+        monkeypatch.delenv("ENABLE_CINN_IN_DY2ST", raising=False)
+    else:
+        monkeypatch.setenv("ENABLE_CINN_IN_DY2ST", value)
+    with pytest.raises(CompileError) as caught:
+        CinnEngine("float32").require()
+    assert ("ENABLE_CINN_IN_DY2ST left unset" in str(caught.value)) is told
+
+
+def test_paddles_time_limits_of_compilation_do_not_reach_what_is_traced(pipe):
+    """They belong to its other tracer, which goes on eagerly in silence; what is traced here is a full graph."""
+    from paddle.jit.dy2static.program_translator import ASTStaticFunction
+
+    from fastdiffusers.compilation.segment import Arguments, WholeSegment
+    from fastdiffusers_compile.cinn import CinnEngine
+
+    latents = paddle.randn([1, pipe.vae.config.latent_channels, 4, 4])
+    segment = WholeSegment("decoder", pipe.vae.decoder, pipe.vae.decoder.forward, Arguments((latents,), ()))
+    built = CinnEngine("float32").build(segment, None)
+    (static,) = (cell.cell_contents for cell in built.groups.__closure__)
+    assert isinstance(static, ASTStaticFunction)
 
 
 def test_a_cinn_program_without_groups_counts_as_a_fall_back(pipe, draw, monkeypatch):
