@@ -29,8 +29,8 @@ from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
 DEFAULT_STEPS = 4
-SOLVER_STEPS = 50
-"""Levels of the training of published LCM-LoRA files, which do not say it."""
+LORA_FILES = {"lcm": 50, "dmd2": 4}
+"""Levels of the training of published LoRA files for UNets, which do not say it; they draw with the LCM sampler."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
         base=info.name,
         base_sha256="",
         steps=config.steps or DEFAULT_STEPS,
-        sampler=config.sampler or (LCM if is_unet(info) and method == "lcm" else EULER),
+        sampler=config.sampler or (LCM if is_unet(info) and method in LORA_FILES else EULER),
         guidance_min=0.0,
         guidance_max=float("inf"),
+        training={"solver_steps": LORA_FILES[method]} if method in LORA_FILES else {},
     )
     note = f"a LoRA file says nothing of steps: {card.steps}" + ("" if config.steps else ", set steps=N for others")
     return Choice(path, card, (note, f"guidance {guidance:g} unless given"), has_card=False)
@@ -103,7 +104,7 @@ def _other_base(card: AdapterCard, info: ModelInfo) -> tuple[str, ...]:
 
 def levels_of(card: AdapterCard) -> int:
     """Levels of a student's training."""
-    return int(card.training.get("solver_steps", SOLVER_STEPS))
+    return int(card.training.get("solver_steps", LORA_FILES["lcm"]))
 
 
 def is_unet(info: ModelInfo) -> bool:
@@ -114,7 +115,7 @@ def is_unet(info: ModelInfo) -> bool:
 def _predict_unet(method: str, choice: Choice, info: ModelInfo, setting: Setting) -> Prediction:
     """The same on a UNet, where the guidance is in the weights: one branch, unless up to 2 is asked for."""
     card = choice.card
-    if not choice.has_card and method == "lcm" and card.sampler != LCM:
+    if not choice.has_card and method in LORA_FILES and card.sampler != LCM:
         raise PlanError(f"on {info.name} {method} draws with a LoRA file and sampler=lcm; give adapter=FILE")
     if setting.steps not in (info.default_setting.steps, card.steps):
         other = "leave the number out" if choice.has_card else f"set {method}:steps={setting.steps}"

@@ -29,7 +29,7 @@ REFERENCES = (
 def register_accelerators() -> list[AcceleratorSpec]:
     """The adapters that it leaves."""
     summary = "DMD2 adapter, matched to the teacher's distribution: 4 steps, or 2 or 1 with steps="
-    return [distilled("dmd2", "dmd2", summary, REFERENCES)]
+    return [distilled("dmd2", "dmd2", summary, REFERENCES, unets=True)]
 
 
 @hookimpl

@@ -67,6 +67,16 @@ def test_merged_once_at_its_scale_and_taken_out_bit_for_bit(pipelines, adapter):
     assert (pipe(PROMPT, seed=3, num_inference_steps=2, output_type="latent").latents == plain).all()
 
 
+def test_a_published_dmd2_file_is_drawn_at_its_own_timesteps(pipelines, adapter):
+    pipe = pipelines("sd15")
+    with fastdiffusers.accelerate(pipe, f"dmd2:adapter={adapter[0]}") as session:
+        pipe(PROMPT, seed=3, output_type="latent")
+        (record,) = session.report()
+        assert type(pipe.scheduler).__name__ == "LCMScheduler"
+        assert pipe.pipe.scheduler.timesteps.numpy().tolist() == [999, 749, 499, 249]
+    assert record.engaged and record.stats["steps"] == 4
+
+
 def test_guidance_and_steps_that_it_was_not_made_for_are_refused(pipelines, adapter):
     pipe = pipelines("sd15")
     for words, said in (
