@@ -18,7 +18,7 @@ from fastdiffusers.distillation.imported import import_command
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.merged_folder import merge_folder
 from fastdiffusers.distillation.method import teacher_family
-from fastdiffusers.distillation.networks import STUDENT, TARGET, TEACHER
+from fastdiffusers.distillation.networks import CRITIC, STUDENT, TARGET, TEACHER
 from fastdiffusers.distillation.process import LatentConsistency
 from fastdiffusers.distillation.task import DistillTask
 from fastdiffusers.errors import InputError, PlanError, WeightsError
@@ -276,6 +276,13 @@ def test_a_dry_run_says_roles_levels_and_memory(configured):
     assert figures["trained_parameters"][STUDENT] == figures["frozen_parameters"] + 8 * 256
     _, figures = describe_distillation(configured("pcm", "sd15"))
     assert figures["levels"] == [999.0, 749.0, 499.0, 249.0, 0.0]
+    config = configured("dmd2", "sdxl")
+    _, figures = describe_distillation(config)
+    assert set(figures["trained_parameters"]) == {STUDENT, CRITIC}
+    walk = teacher_family(describe(config.model)).walk(config, (16, 16), 4, True)
+    assert walk.sigmas.tolist() == [999.0, 749.0, 499.0, 249.0, 0.0]
+    with pytest.raises(InputError, match="is no stack of blocks whose features a discriminator could look at"):
+        describe_distillation(configured("dmd2", "sdxl", dmd_gan_weight="0.005"))
 
 
 @pytest.mark.parametrize(("name", "count", "numbers"), [("sd15", 278, 67_252_224), ("sdxl", 788, 196_751_360)])
