@@ -11,7 +11,7 @@ from fastdiffusers.accelerator import Accelerator, Effect
 from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.compilation.engine import Engine
 from fastdiffusers.compilation.loop import LOOPS
-from fastdiffusers.compilation.whole import TRANSFORMER, WholeCall, chosen_parts
+from fastdiffusers.compilation.whole import AUTO, TRANSFORMER, WholeCall, WholeNetwork, chosen_parts, compilable_of
 from fastdiffusers.counting import counted
 from fastdiffusers.errors import CompileError, PluginError
 from fastdiffusers.recorder import Recorder
@@ -27,19 +27,20 @@ class _Compiled:
     part: str
     programs: Programs
 
-    def words(self) -> str:
-        """What ran in the latest generation; nothing for a whole network that was not called."""
+    def ran(self) -> str:
+        """What the engine ran in the latest generation."""
+        log = self.programs.log
+        places = f" as {counted(len(log.places), 'program')}" if self.part == TRANSFORMER else ""
+        return f"{self.what}{places}, {counted(log.runs, 'call')}" if log.runs else ""
+
+    def not_ran(self) -> str:
+        """What it did not; nothing for a whole network that nobody called."""
         log, label = self.programs.log, self.programs.engine.label
-        parts = []
-        if log.runs:
-            places = f" as {counted(len(log.places), 'program')}" if self.part == TRANSFORMER else ""
-            parts.append(f"{label} ran {self.what}{places}, {counted(log.runs, 'call')}")
         if log.eager:
-            eager = "the EAGER blocks" if self.part == TRANSFORMER else f"{self.what}, EAGER,"
-            parts.append(f"{eager} ran {counted(log.eager, 'time')}")
-        if not (log.runs or log.eager) and self.part == TRANSFORMER:
-            parts.append(f"{label} was never reached: something else runs the blocks")
-        return "; ".join(parts)
+            return f"{self.what} ran {counted(log.eager, 'time')} EAGER"
+        if not log.runs and self.part == TRANSFORMER:
+            return f"{label} was never reached: something else runs the blocks"
+        return ""
 
 
 class Compiler(Accelerator):
@@ -54,13 +55,10 @@ class Compiler(Accelerator):
 
     def attach(self, pipe: Any, recorder: Recorder) -> None:
         """Put what asks for programs in place of the plain loop over the blocks, and of whole networks."""
-        from fastdiffusers.plugins import registry
-
-        family = registry().pipelines.get(pipe.info.family)
-        compilable = family.compilable if family is not None else {}
-        model, dtype = pipe.transformer, dtype_of(pipe)
-        engine, self._why = self.engine(TRANSFORMER, dtype, _width(model))
-        parts = chosen_parts(self.config.parts, compilable, engine.gains)
+        compilable = compilable_of(pipe.info.family)
+        dtype = dtype_of(pipe)
+        engine, self._why = self.engine(TRANSFORMER, dtype, _width(pipe.transformer))
+        parts = chosen_parts(self.config, compilable, engine.gains)
         engine.require()
         if engine.flags:
             recorder.flags(engine.flags)
@@ -69,12 +67,22 @@ class Compiler(Accelerator):
             self._attach_blocks(engine, pipe, recorder)
         for part in parts:
             for network in compilable.get(part, ()):
-                layer = network.of(pipe)
-                programs = self._programs_of(self.engine(part, dtype, _width(layer))[0], [layer], pipe, recorder)
-                call = WholeCall(network, layer, programs)
-                recorder.patch(layer, "forward", call)
-                recorder.on_reset(call.begin)
-                self._compiled.append(_Compiled(network.name, part, programs))
+                self._attach_whole(network, part, dtype, pipe, recorder)
+
+    def _attach_whole(self, network: WholeNetwork, part: str, dtype: str, pipe: Any, recorder: Recorder) -> None:
+        layer = network.of(pipe)
+        if layer is None:
+            if AUTO not in self.config.parts:
+                raise CompileError(f"this pipeline has no {network.path} to compile; leave {part} out of parts")
+            self._why = "; ".join(part for part in (self._why, f"no {network.path} to compile") if part)
+            return
+        engine = self.engine(part, dtype, _width(layer))[0]
+        # of a text encoder, which may be the largest network of all, not more than one copy
+        programs = self._programs_of(engine, [layer], pipe, recorder, **({"most": 1} if network.early else {}))
+        call = WholeCall(network, layer, programs)
+        recorder.patch(layer, "forward", call)
+        recorder.on_reset(call.begin)
+        self._compiled.append(_Compiled(network.name, part, programs))
 
     def _attach_blocks(self, engine: Engine, pipe: Any, recorder: Recorder) -> None:
         from fastdiffusers.compilation.stretches import Stretches
@@ -93,11 +101,11 @@ class Compiler(Accelerator):
         recorder.on_reset(programs.begin)
         self._compiled.append(_Compiled(counted(len(blocks), "block"), TRANSFORMER, programs))
 
-    def _programs_of(self, engine: Engine, layers: list[Any], pipe: Any, recorder: Recorder) -> Programs:
+    def _programs_of(self, engine: Engine, layers: list[Any], pipe: Any, recorder: Recorder, **more: Any) -> Programs:
         from fastdiffusers.compilation.programs import Programs
 
         config = self.config
-        programs = Programs(engine, layers, pipe.info.name, config.dynamic, fallback=config.fallback == "eager")
+        programs = Programs(engine, layers, pipe.info.name, config.dynamic, config.fallback == "eager", **more)
         recorder.on_detach(programs.close)
         return programs
 
@@ -110,8 +118,13 @@ class Compiler(Accelerator):
         groups = [other.groups for other in every if other.groups is not None]
         made, loaded = sum(other.made for other in every), sum(other.loaded for other in every)
         made_s, loaded_s = sum(other.made_s for other in every), sum(other.loaded_s for other in every)
-        parts = [compiled.words() for compiled in self._compiled]
-        if not any(parts):
+        labels = dict.fromkeys(compiled.programs.engine.label for compiled in self._compiled)
+        parts = []
+        for label in labels:
+            ran = [one.ran() for one in self._compiled if one.programs.engine.label == label and one.ran()]
+            parts += [f"{label} ran {' and '.join(ran)}"] if ran else []
+        parts += [text for text in (compiled.not_ran() for compiled in self._compiled) if text]
+        if not parts:
             parts.append(f"{engine.label} was never reached")
         if groups:
             parts.append(counted(sum(groups), "fused group"))
@@ -133,7 +146,7 @@ class Compiler(Accelerator):
             "load_s": round(loaded_s, 3),
             "fused_groups": sum(groups) if groups else None,
             "greatest_error": max(other.error for other in every),
-            "fingerprint": hashlib.sha256(engine.label.encode()).hexdigest()[:12],
+            "fingerprint": hashlib.sha256(" ".join(labels).encode()).hexdigest()[:12],
         }
         did = reached and not any(other.eager for other in every)
         return Effect(did, "; ".join(part for part in parts if part), stats)

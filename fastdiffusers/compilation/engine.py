@@ -1,4 +1,4 @@
-"""What an engine is: something that runs a stretch of blocks faster than the eager blocks do. No Paddle."""
+"""What an engine is: something that runs a stretch of blocks, or a network, faster than eager does. No Paddle."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Engine(ABC):
         filed: it reads a program from files, which can be kept from one start to the next, and with it a copy of the
             weights; otherwise it runs over the model's own.
         forms: how the blocks are written in its programs.
-        tolerance: greatest deviation from the eager blocks, as a share of their largest value, that is let pass.
+        tolerance: greatest deviation from eager, as a share of their largest value, that is let pass.
         gains: whole networks that it is known to run faster than Paddle does eagerly, by the names of their parts.
         flags: Paddle flags that have to be set while it is attached.
     """

@@ -20,6 +20,7 @@ from fastdiffusers.compilation.lowering import lowered
 from fastdiffusers.errors import CompileError
 
 PROGRAM = "program"
+Sort = tuple[tuple[tuple[int | None, ...], str], ...]
 _CONSTANT = (type(None), bool, int, float, str)
 
 
@@ -37,7 +38,7 @@ class Arguments:
         if isinstance(item, _CONSTANT):
             return ("constant", item)
         if not isinstance(item, paddle.Tensor):
-            raise CompileError(f"blocks that are given a {type(item).__name__} cannot be compiled; valid: tensors")
+            raise CompileError(f"what is given a {type(item).__name__} cannot be compiled; valid: tensors")
         self.tensors.append(item)
         return len(self.tensors) - 1
 
@@ -74,26 +75,32 @@ class Segment(nn.Layer):
         """What it calls besides its layers."""
         return ()
 
-    def open_axes(self, shape: Sequence[int]) -> Sequence[int]:
+    @staticmethod
+    def open_axes(shape: Sequence[int]) -> Sequence[int]:
         """The axes of an input of this shape that a dynamic program leaves open."""
         return [0]
 
-    def specs(self, arguments: Arguments, dynamic: bool) -> list[Any]:
-        """An input specification for each tensor."""
+    @classmethod
+    def sort(cls, arguments: Arguments, dynamic: bool) -> Sort:
+        """Shape and type of each tensor, None for what is left open: calls of equal sort share a program."""
         found = []
-        for number, tensor in enumerate(arguments.tensors):
-            shape = list(tensor.shape)
-            for axis in self.open_axes(shape) if dynamic else ():
+        for tensor in arguments.tensors:
+            shape: list[int | None] = list(tensor.shape)
+            for axis in cls.open_axes(tensor.shape) if dynamic else ():
                 shape[axis] = None
-            found.append(paddle.static.InputSpec(shape, tensor.dtype, name=f"x{number:02d}"))
-        return found
+            found.append((tuple(shape), str(tensor.dtype).rpartition(".")[2]))
+        return tuple(found)
 
-    def save(self, folder: Path, specs: Sequence[Any], forms: Forms) -> None:
-        """Trace it for inputs like ``specs`` and write program and weights to ``folder``."""
+    def save(self, folder: Path, sort: Sort, forms: Forms) -> None:
+        """Trace it for inputs of this sort and write program and weights to ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
+        specs = [
+            paddle.static.InputSpec(list(shape), getattr(paddle, dtype), name=f"x{number:02d}")
+            for number, (shape, dtype) in enumerate(sort)
+        ]
         with lowered(self, forms):
             try:
-                paddle.jit.save(self, str(folder / PROGRAM), input_spec=[list(specs)])
+                paddle.jit.save(self, str(folder / PROGRAM), input_spec=[specs])
             except OSError as error:
                 raise CompileError(f"cannot write a program to {str(folder)!r}: {error.strerror or error}") from error
             except Exception as error:
@@ -138,7 +145,8 @@ class BlockSegment(Segment):
     def functions(self) -> Sequence[Callable[..., Any]]:
         return [group.run for group in self.groups]
 
-    def open_axes(self, shape: Sequence[int]) -> Sequence[int]:
+    @staticmethod
+    def open_axes(shape: Sequence[int]) -> Sequence[int]:
         # a table of positions, [1, tokens, heads, D], is the only tensor that has no batch
         batch = [] if len(shape) == 4 and shape[0] == 1 else [0]
         return [*batch, 1] if len(shape) > 2 else batch
@@ -160,8 +168,9 @@ class WholeSegment(Segment):
     def identity(self) -> dict[str, Any]:
         return {"network": self.label, "plan": self.plan}
 
-    def open_axes(self, shape: Sequence[int]) -> Sequence[int]:
-        return [0, 2, 3] if len(shape) == 4 else [0]  # a picture's sides; the length of a text is the tokenizer's
+    @staticmethod
+    def open_axes(shape: Sequence[int]) -> Sequence[int]:
+        return [0, 2, 3] if len(shape) == 4 else [0]  # a picture's sides; a text's length decides tables of positions
 
 
 @contextmanager

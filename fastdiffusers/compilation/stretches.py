@@ -24,4 +24,4 @@ class Stretches:
         def make() -> BlockSegment:
             return BlockSegment(self.stack, self.model, span, forms, text_tokens, arguments)
 
-        return self.programs.run((span, forms, text_tokens), make, arguments)
+        return self.programs.run(BlockSegment, (span, forms, text_tokens), make, arguments)

@@ -55,7 +55,8 @@ class Sampler:
 
     The graph is built for ``batch`` pictures at once, at the first call; smaller batches are filled up. With
     ``static=False`` the transformer is called as it is. Text embeddings are kept for every prompt that was seen, until
-    `forget_texts`. Accelerators are not known here: what they patch is not called.
+    `forget_texts`. Accelerators are not known here: no generation begins for
+    them, and of what they patch only whole networks are called.
     """
 
     def __init__(self, pipe: FluxPipeline, batch: int = BATCH, size: int | None = None, static: bool = True) -> None:

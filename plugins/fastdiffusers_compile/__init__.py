@@ -1,4 +1,4 @@
-"""Compilers: the transformer's blocks run by CINN, Paddle Inference or the static graph, inside any cache.
+"""Compilers: blocks, inside any cache, and whole networks run by CINN, Paddle Inference, ONNX Runtime …
 
 This module is data only; Paddle is imported when one is attached.
 """

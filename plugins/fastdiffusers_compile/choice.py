@@ -9,7 +9,7 @@ from typing import Any
 
 from fastdiffusers.accelerator import Factor, Fidelity, Prediction, Setting
 from fastdiffusers.compilation.loop import AUTO
-from fastdiffusers.compilation.whole import TRANSFORMER, VAE, chosen_parts
+from fastdiffusers.compilation.whole import TRANSFORMER, VAE, chosen_parts, compilable_of
 from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers_compile.build_info import INSTALL, PaddleBuild, paddle_build
@@ -83,11 +83,8 @@ def predictor(name: str, fixed: str | None = None) -> Callable[[Any, ModelInfo, 
         refuse(name, engine, config, build)
         dtype = getattr(config, "dtype", AUTO)
         reduced = dtype in (BFLOAT16, INT8)
-        from fastdiffusers.plugins import registry
-
-        family = registry().pipelines.get(info.family)
-        compilable = family.compilable if family is not None else {}
-        parts = chosen_parts(config.parts, compilable, GAINS.get(engine, ()))
+        compilable = compilable_of(info.family)
+        parts = chosen_parts(config, compilable, GAINS.get(engine, ()))
         what = [f"the blocks{f' in {dtype}' if reduced else ''}"] if TRANSFORMER in parts else []
         what += [network.name for part in parts for network in compilable.get(part, ())]
         effect = f"{WORDS[engine]} runs {' and '.join(what)}"

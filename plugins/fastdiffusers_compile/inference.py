@@ -62,7 +62,8 @@ class InferenceEngine(Engine):
 
         def run(tensors: Sequence[Any]) -> Sequence[Any]:
             try:
-                return list(found.run([tensors[index].contiguous() for index in order]))
+                # what it gives are buffers of its own, which its next run writes over
+                return [answer.clone() for answer in found.run([tensors[index].contiguous() for index in order])]
             finally:  # each run leaves the whole process with one thread
                 core.set_num_threads(current().threads)
 

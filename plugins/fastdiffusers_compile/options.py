@@ -33,7 +33,7 @@ class CompileConfig:
     )
     fallback: str = option(
         "none",
-        "what to do when an engine fails: none, stop; eager, go on with the eager blocks",
+        "what to do when an engine fails: none, stop; eager, go on without it",
         choices=("none", "eager"),
     )
 
@@ -49,7 +49,9 @@ class InferenceConfig(CompileConfig):
 
     dtype: str = option(AUTO, "what the blocks compute in; bfloat16 is lossy", choices=(AUTO, FLOAT32, BFLOAT16))
     onednn: str = option(
-        AUTO, "kernels of oneDNN instead of Paddle's own: auto, from a hidden size of 512", choices=(AUTO, "on", "off")
+        AUTO,
+        "kernels of oneDNN instead of Paddle's own: auto, from a hidden size of 512 and for the decoder",
+        choices=(AUTO, "on", "off"),
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastdiffusers.compilation.whole import chosen_parts
+from fastdiffusers.compilation.whole import WholeNetwork, chosen_parts
 from fastdiffusers.errors import PlanError
 from fastdiffusers.models.info import describe
 from fastdiffusers.plan import make_plan
@@ -10,6 +10,7 @@ from fastdiffusers.plugins import registry
 from fastdiffusers.request import parse
 from fastdiffusers_compile import choice
 from fastdiffusers_compile.build_info import PaddleBuild, paddle_build
+from fastdiffusers_compile.options import CompileConfig
 
 CPU, GPU = PaddleBuild("3.3.1", False, False), PaddleBuild("3.3.1", True, True)
 GPU_PLAIN = PaddleBuild("3.3.1", True, False)
@@ -81,7 +82,11 @@ def test_a_plan_tells_which_parts_and_refuses_what_a_family_does_not_have(monkey
     with pytest.raises(PlanError, match=r"one of: auto, transformer, vae, text, got 'unet'"):
         effect("inference:parts=unet")
     with pytest.raises(PlanError, match=r"no text to compile; valid: transformer, vae$"):
-        chosen_parts(("text",), {"vae": ()}, ())
+        chosen_parts(CompileConfig(parts=("text",)), {"vae": (WholeNetwork("a decoder", "vae.decoder"),)}, ())
+    with pytest.raises(PlanError, match="parts is empty"):
+        chosen_parts(CompileConfig(parts=()), {}, ())
+    with pytest.raises(PlanError, match="dtype=bfloat16 is for the transformer's blocks, which parts=vae leaves alone"):
+        effect("inference:parts=vae:dtype=bfloat16")
 
 
 def test_the_installed_paddle_is_described_as_it_describes_itself():
