@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from paddle import nn
+
+from fastdiffusers.environment import current
 
 Glance = tuple[tuple[int, int], ...]
 _ROW = 256  # words of 8 bytes
@@ -25,11 +28,15 @@ def digest(layer: nn.Layer) -> str:
 def glance(layer: nn.Layer, content: bool) -> Glance:
     """Identity and, with ``content``, checksum of every parameter and buffer: another one where weights have changed.
 
-    A program over the model's own weights sees what is written to them; one with a copy has to be told. At a
-    millisecond for a million weights it can be asked for before every picture. (A tensor's own version counter would
-    be free, but ``set_value`` does not raise it.)
+    A program over the model's own weights sees what is written to them; one with a copy has to be told. At a quarter of
+    a second for a thousand million weights it can be asked for before every picture. (A tensor's own version counter
+    would be free, but ``set_value`` does not raise it.)
     """
-    return tuple((id(tensor), _checksum(_bits(tensor)) if content else 0) for _, tensor in _tensors(layer))
+    tensors = [tensor for _, tensor in _tensors(layer)]
+    if not content:
+        return tuple((id(tensor), 0) for tensor in tensors)
+    with ThreadPoolExecutor(current().threads) as pool:  # numpy's sums run beside each other
+        return tuple(zip(map(id, tensors), pool.map(_checksum, map(_bits, tensors)), strict=True))
 
 
 def _checksum(bits: np.ndarray) -> int:
@@ -44,4 +51,9 @@ def _tensors(layer: nn.Layer) -> list[tuple[str, Any]]:
 
 
 def _bits(tensor: Any) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().numpy()).reshape(-1).view(np.uint8)
+    """The bytes of a tensor; without a copy, which takes ten times as long as the sums, where numpy knows the type."""
+    try:
+        found = np.from_dlpack(tensor.detach())
+    except (AttributeError, BufferError, RuntimeError, TypeError):
+        found = tensor.detach().numpy()
+    return np.ascontiguousarray(found).reshape(-1).view(np.uint8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import paddle
 
-from fastdiffusers.compilation.engine import Built, Engine, Forms
+from fastdiffusers.compilation.engine import Built, Engine
 from fastdiffusers.compilation.segment import PROGRAM, Segment
 from fastdiffusers.models.place import on_cpu
 
@@ -20,7 +20,6 @@ class StaticEngine(Engine):
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
         self.filed = on_cpu()  # type: ignore[misc]
-        self.forms = Forms.FUSED if on_cpu() else Forms.EAGER
         self.tolerance = 1e-4 if dtype == "float32" else 0.1
 
     @property
