@@ -164,9 +164,7 @@ def test_a_kept_program_that_fails_its_check_is_made_anew_once(pipe, picture, mo
     with accelerate(pipe, "inference:parts=vae", steps=4) as session:
         found = picture()
         (record,) = session.report()
-    assert (
-        record.engaged and "made anew (the VAE's decoder: the result is" in record.effect
-    )
+    assert record.engaged and "made anew (the VAE's decoder: the result is" in record.effect
     assert record.stats["loaded"] == record.stats["compiled"] == 1
     assert np.abs(found - plain).max() < 1e-4
 
