@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fastdiffusers.accelerator import Accelerator, Effect
 from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.compilation.engine import Engine
-from fastdiffusers.compilation.loop import LOOPS
-from fastdiffusers.compilation.whole import AUTO, TRANSFORMER, WholeCall, WholeNetwork, chosen_parts, compilable_of
+from fastdiffusers.compilation.loop import AUTO, LOOPS
+from fastdiffusers.compilation.whole import TRANSFORMER, WholeCall, WholeNetwork, chosen_parts, compilable_of
 from fastdiffusers.counting import counted
 from fastdiffusers.errors import CompileError, PluginError
 from fastdiffusers.recorder import Recorder

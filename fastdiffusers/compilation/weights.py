@@ -28,9 +28,8 @@ def digest(layer: nn.Layer) -> str:
 def glance(layer: nn.Layer, content: bool) -> Glance:
     """Identity and, with ``content``, checksum of every parameter and buffer: another one where weights have changed.
 
-    A program over the model's own weights sees what is written to them; one with a copy has to be told. At a quarter of
-    a second for a thousand million weights it can be asked for before every picture. (A tensor's own version counter
-    would be free, but ``set_value`` does not raise it.)
+    A program over the model's own weights sees what is written to them; one with a copy has to be told. It is
+    quick enough for every picture. (A tensor's own version counter would be free, but ``set_value`` does not raise it.)
     """
     tensors = [tensor for _, tensor in _tensors(layer)]
     if not content:
@@ -51,7 +50,7 @@ def _tensors(layer: nn.Layer) -> list[tuple[str, Any]]:
 
 
 def _bits(tensor: Any) -> np.ndarray:
-    """The bytes of a tensor; without a copy, which takes ten times as long as the sums, where numpy knows the type."""
+    """The bytes of a tensor; without a copy, which would take longer than the sums, where numpy knows the type."""
     try:
         found = np.from_dlpack(tensor.detach())
     except (AttributeError, BufferError, RuntimeError, TypeError):

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastdiffusers.compilation.loop import AUTO
 from fastdiffusers.errors import CompileError, PlanError
 
 if TYPE_CHECKING:
     from fastdiffusers.compilation.programs import Programs
 
-AUTO, TRANSFORMER, VAE, TEXT = "auto", "transformer", "vae", "text"
+TRANSFORMER, VAE, TEXT = "transformer", "vae", "text"
 PARTS = (AUTO, TRANSFORMER, VAE, TEXT)
 
 

@@ -27,7 +27,7 @@ class InferenceEngine(Engine):
     def __init__(self, dtype: str, onednn: str = "auto", hidden: int = ONEDNN_FROM) -> None:
         self.dtype = dtype
         self.onednn = onednn == "on" or dtype == BFLOAT16 or (onednn == "auto" and hidden >= ONEDNN_FROM)
-        # without oneDNN it runs Paddle's own kernels, which want what eager wants: at batch 4 half as fast again
+        # without oneDNN it runs Paddle's own kernels, which want what eager wants
         self.forms = Forms.FUSED if self.onednn else Forms.EAGER
         self.tolerance = 0.1 if dtype == BFLOAT16 else 1e-4
 

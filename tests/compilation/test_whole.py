@@ -4,7 +4,9 @@ import numpy as np
 import paddle
 import pytest
 
+from fastdiffusers.compilation import weights
 from fastdiffusers.compilation.store import Store
+from fastdiffusers.compilation.whole import WholeCall, WholeNetwork
 from fastdiffusers.errors import CompileError, InputError
 from fastdiffusers.session import accelerate
 from fastdiffusers.testing import check_accelerator
@@ -137,6 +139,25 @@ def test_arguments_by_name_and_gradients(pipe):
         with pytest.raises(CompileError, match=r"what is compiled has no gradient; call it under paddle\.no_grad"):
             pipe.text_encoder_2(ids)
     assert not pipe.text_encoder_2(ids).stop_gradient
+
+
+def test_arguments_that_only_a_name_can_give_are_refused():
+    class Layer:
+        def forward(self, ids, *, mask=None):
+            return ids
+
+    call = WholeCall(WholeNetwork("an encoder", "encoder"), Layer(), None)
+    with pytest.raises(CompileError, match="an encoder is compiled and takes no mask"):
+        call._in_order((1,), {"mask": 2})
+    assert call._in_order((), {"ids": 1}) == (1,)
+
+
+def test_weights_that_numpy_has_no_type_for_are_looked_at_too():
+    layer = paddle.nn.Linear(3, 4).astype("bfloat16")
+    before, kept = weights.glance(layer, True), weights.digest(layer)
+    assert weights.glance(layer, True) == before and weights.digest(layer) == kept
+    layer.weight.set_value(layer.weight + 1)
+    assert weights.glance(layer, True) != before and weights.digest(layer) != kept
 
 
 def test_a_pipeline_without_a_decoder_keeps_its_blocks_compiled(pipe, picture, monkeypatch):
