@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastdiffusers.counting import counted
 from fastdiffusers.distillation.data import DataOptions, source
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.method import teacher_family
@@ -51,7 +52,7 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
         *(f"{name}: {count / 1e6:.2f} M parameters, trained" for name, count in trained.items()),
         *([f"{TARGET}: the student's average, decay {config.target_ema:g}"] if config.target_ema else []),
         f"loss: {weights}",
-        f"levels of the student's {config.phases} steps: {' '.join(f'{edge:.4f}' for edge in grid.edges)}",
+        f"levels of the student's {counted(config.phases, 'step')}: {' '.join(f'{edge:.4f}' for edge in grid.edges)}",
         f"schedule: {config.steps} steps of {config.batch * config.accumulation} examples, {student_turns} of them the "
         f"student's, learning rate {config.lr:g}",
         f"examples: {found.describe()}",

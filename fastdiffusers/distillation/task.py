@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from fastdiffusers.counting import counted
 from fastdiffusers.distillation.data import DataOptions, Examples, prepare
 from fastdiffusers.distillation.export import export_student
 from fastdiffusers.distillation.grid import PhaseGrid
@@ -94,7 +95,7 @@ class DistillTask(Task):
         return [
             *roles,
             f"loss: {weights}",
-            f"levels of the student's {self.config.phases} steps: {edges}",
+            f"levels of the student's {counted(self.config.phases, 'step')}: {edges}",
             f"{len(self.store)} examples: {self.store.meta['source']}",
         ]
 
