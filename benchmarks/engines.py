@@ -6,6 +6,8 @@ Models: the embedded one, and ``large``, the same pipeline around a transformer 
 A turn attaches an arm, draws once untimed (compiled in round one, read from disk afterwards, and checked against the
 eager blocks), draws some pictures timed, and takes the arm off. Every round begins with another arm. Ratios are
 medians over rounds of eager / arm within a round; errors and PSNR are against the eager blocks under the same cache.
+An arm ``SPEC@N`` draws in N steps, as a student would: its ratio is to the eager blocks in ``--steps``, its errors are
+against an arm ``none@N`` that comes before it.
 
 Run: ``python benchmarks/engines.py [--model emoji|large] [--batch 1] [--threads 1] [--rounds 3] [--steps 8]
 [--cache SPEC|none] [--arm SPEC …] [--out FILE.json]`` (and FILE.md beside it). Programs take up to 10 GB on disk for
@@ -49,12 +51,19 @@ def load(model):
     return pipe, {"height": side, "width": side, "max_sequence_length": TEXT_TOKENS}
 
 
-def drawer(pipe, more, batch, steps, clock):
-    """``draw() -> (seconds of the denoising, seconds of the whole call, output)``. Make it before anything attaches."""
+def split(arm, steps):
+    """(accelerators, number of steps) of an arm's word."""
+    words, at, own = arm.partition("@")
+    return words, int(own) if at else steps
+
+
+def drawer(pipe, more, batch, clock):
+    """``draw(steps) -> (seconds of the denoising, seconds of the whole call, output)``; to be made before anything
+    attaches."""
     marks = []
     pipe.context.on_begin(lambda: marks.append(clock()))  # first of all, so that what others do then is in the time
 
-    def draw():
+    def draw(steps):
         marks.clear()
         started = clock()
         out = pipe(
@@ -78,9 +87,9 @@ def turn(pipe, draw, words, steps, pictures, clock):
 
     with accelerate(pipe, words, steps=steps) as session:
         started = clock()
-        draw()
+        draw(steps)
         first = clock() - started
-        drawn = [draw() for _ in range(pictures)]
+        drawn = [draw(steps) for _ in range(pictures)]
         records = [record for record in session.report() if record.stats.get("label")]
     denoise, total = (statistics.median(one[place] for one in drawn) for place in (0, 1))
     return {"first": first, "denoise": denoise, "total": total}, drawn[0][2], records[0] if records else None
@@ -96,18 +105,19 @@ def measure(pipe, draw, arms, caches, rounds, steps, pictures, clock):
         eager = {}
         shift = number * len(arms) // rounds if rounds < len(arms) else number % len(arms)
         for arm, cache in order[shift:] + order[:shift]:
-            words = [part for part in (arm, cache) if part != "none"]
-            times, out, record = turn(pipe, draw, ",".join(words) or None, steps, pictures, clock)
+            spec, count = split(arm, steps)
+            words = [part for part in (spec, cache) if part != "none"]
+            times, out, record = turn(pipe, draw, ",".join(words) or None, count, pictures, clock)
             row = rows[arm, cache]
             row["turns"].append(times)
             if record is not None:
                 row["engaged"] = record.engaged and row.get("engaged", True)
                 row["compile_s"].append(record.stats["compile_s"])
                 row["load_s"].append(record.stats["load_s"])
-            if arm == "none":
-                eager[cache] = out
-            elif cache in eager:
-                base = eager[cache]
+            if spec == "none":
+                eager[cache, count] = out
+            elif (cache, count) in eager:
+                base = eager[cache, count]
                 row["latents_off"] = float(abs(out.latents - base.latents).max() / abs(base.latents).max())
                 found = [float(psnr(a, b)) for a, b in zip(out.images, base.images, strict=True)]
                 row["psnr"] = min(found) if min(found) < float("inf") else None  # None: the same picture
@@ -129,7 +139,7 @@ def summed_up(rows):
         row["first_s"] = [round(one["first"], 2) for one in turns]
         found[arm, cache] = row
     for (arm, cache), row in found.items():
-        if arm != "none" and cache != "none":
+        if arm != "none" and "@" not in arm and cache != "none":
             product = found[arm, "none"]["denoise_speedup"] * found["none", cache]["denoise_speedup"]
             row["share_of_product"] = round(row["denoise_speedup"] / product, 3)
     return [{"arm": arm, "cache": cache, **row} for (arm, cache), row in found.items()]
@@ -170,7 +180,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=1, help="timed pictures in a turn, of which the median counts")
     parser.add_argument("--cache", default=CACHE, help="one more set of arms under this cache; none: without")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a machine with others")
-    parser.add_argument("--arm", action="append", help="an accelerator; default: every engine")
+    parser.add_argument("--arm", action="append", help="an accelerator, SPEC or SPEC@STEPS; default: every engine")
     parser.add_argument("--note", default="", help="what should be known about this run")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -185,7 +195,7 @@ def main():
     machine = describe_machine()
     clock = CLOCKS[given.clock]
     pipe, more = load(given.model)
-    draw = drawer(pipe, more, given.batch, given.steps, clock)
+    draw = drawer(pipe, more, given.batch, clock)
     caches = list(dict.fromkeys(("none", given.cache)))
     rows = measure(pipe, draw, arms, caches, given.rounds, given.steps, given.pictures, clock)
     result = {
