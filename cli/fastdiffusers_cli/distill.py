@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
 
 def distill(
     method: Annotated[
-        str, typer.Argument(help="flux-lightning, pcm, lcm, dmd2, or another installed method; or import-args.")
+        str,
+        typer.Argument(help="flux-lightning, pcm, lcm, dmd2, or another installed method; or import-args, or curves."),
     ],
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Recipe keys, as in phases=2 steps=1000.")
@@ -46,7 +47,8 @@ def distill(
 
     Without options: the embedded model, pictures that it draws itself, the method's shipped recipe; afterwards
     `fastdiff infer --accel NAME` uses the adapter. A killed or interrupted training goes on with the same command.
-    `fastdiff distill import-args 'COMMAND'` prints the recipe of a PaddleMIX training command.
+    `fastdiff distill import-args 'COMMAND'` prints the recipe of a PaddleMIX training command; `fastdiff distill
+    curves FOLDER… [--out curves.png]` shows how trainings went.
     """
     from fastdiffusers.environment import prepare
     from fastdiffusers.errors import InputError, one_of
@@ -56,6 +58,11 @@ def distill(
         from fastdiffusers_cli.distill_import import import_args
 
         import_args(list(keys or []), out, json)
+        return
+    if method == "curves":
+        from fastdiffusers_cli.distill_curves import curves
+
+        curves(list(keys or []), out, json)
         return
     methods = registry().distillers
     if method not in methods:
