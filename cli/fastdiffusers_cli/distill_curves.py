@@ -1,8 +1,12 @@
-"""``fastdiff distill curves``: how trainings went, as a table and as a picture."""
+"""``fastdiff distill curves``: how trainings went, as tables and as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+ILL = "!"
 
 
 def curves(words: list[str], out: Path | None = None, json: bool = False) -> None:
@@ -17,29 +21,30 @@ def curves(words: list[str], out: Path | None = None, json: bool = False) -> Non
     if out is not None and out.suffix.lower() not in SUFFIXES:
         raise InputError(one_of("ending of --out:", out.suffix, SUFFIXES))
     found = [read_curves(Path(word)) for word in words]
+    limits = {name: (low, high) for name, (low, high, _) in LIMITS.items()}
     if out is not None:
-        draw_curves(found, out, {name: (low, high) for name, (low, high, _) in LIMITS.items()})
+        draw_curves(found, out, limits)
     if json:
         print_json({"trainings": [one.to_dict() for one in found], "out": None if out is None else str(out)})
         return
-    rows = [
-        [one.name, row["step"], *(_figure(row.get(name)) for name in VALIDATED), "; ".join(row["warnings"])]
-        for one in found
-        for row in one.rows()
-    ]
-    if rows:
-        print_table(
-            ["training", "step", *VALIDATED, "out of limits"],
-            rows,
-            wrap=["training", "out of limits"],
-            right=["step", *VALIDATED],
-        )
-        print()
+    ill = False
     for one in found:
         print(f"{one.name}: {one.end}")
+        rows = [[row["step"], *(_figure(row, name, limits) for name in VALIDATED)] for row in one.rows()]
+        ill = ill or any(ILL in str(cell) for row in rows for cell in row)
+        if rows:
+            print_table(["step", *VALIDATED], rows, right=["step", *VALIDATED])
+        print()
+    if ill:
+        valid = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in limits.items())
+        print(f"{ILL} outside of what is healthy, relative to the teacher: {valid}")
     if out is not None:
         print(f"drawn: {out}")
 
 
-def _figure(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
+def _figure(row: Mapping[str, Any], name: str, limits: Mapping[str, tuple[float, float]]) -> str | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    low, high = limits.get(name, (value, value))
+    return f"{value:.3f}" + ("" if low <= value <= high else ILL)
