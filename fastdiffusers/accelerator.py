@@ -59,7 +59,8 @@ class Reference:
 class Setting:
     """The call a plan is made for: sampling steps, embedded guidance, picture size in pixels, pictures at once.
 
-    ``strength`` is None for text-to-image; ``true_cfg_scale`` above 1 means that a second, unconditional branch runs.
+    ``strength`` is None for text-to-image; ``true_cfg_scale`` above 1 means that a second, unconditional branch runs;
+    ``shift`` is that of the noise levels where an accelerator sets it, None the scheduler's own.
     """
 
     steps: int
@@ -69,6 +70,7 @@ class Setting:
     batch: int = 1
     strength: float | None = None
     true_cfg_scale: float = 1.0
+    shift: float | None = None
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,8 @@ def _how(card: AdapterCard) -> str:
     from fastdiffusers.counting import counted
 
     sampler = "Euler" if card.sampler == "euler" else f"the sampler {card.sampler}"
-    return f"use it at strength 1 with {counted(card.steps, 'step')} of {sampler}, guidance {card.span}"
+    levels = "" if card.shift is None else f", the scheduler's shift fixed at {card.shift:g}"
+    return f"use it at strength 1 with {counted(card.steps, 'step')} of {sampler}, guidance {card.span}{levels}"
 
 
 def _as_dict(item: Listed, use: str | None) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class AdapterCard:
         steps: network evaluations of a picture.
         sampler: one of `SAMPLERS`; ``euler``: deterministic steps at the scheduler's levels for that number of steps.
         guidance_min, guidance_max: the guidance it was trained for.
+        shift: of those levels, s in σ → s·σ/(1 + (s − 1)·σ), the same for every size; None: the model's own rule.
         rank, alpha, scale: of the adapter; ``scale`` is what it is to be multiplied with, 1 as trained.
         metrics: measured figures.
         training: how it was made.
@@ -46,6 +47,7 @@ class AdapterCard:
     sampler: str = "euler"
     guidance_min: float = 3.5
     guidance_max: float = 3.5
+    shift: float | None = None
     rank: int = 0
     alpha: float = 0.0
     scale: float = 1.0
@@ -66,8 +68,9 @@ class AdapterCard:
 def use_of(card: AdapterCard | None) -> dict[str, Any]:
     """How an adapter is drawn with, for reports; None where it does not say."""
     if card is None:
-        return dict.fromkeys(("steps", "sampler", "guidance"))
-    return {"steps": card.steps, "sampler": card.sampler, "guidance": [card.guidance_min, card.guidance_max]}
+        return dict.fromkeys(("steps", "sampler", "guidance", "shift"))
+    guidance = [card.guidance_min, card.guidance_max]
+    return {"steps": card.steps, "sampler": card.sampler, "guidance": guidance, "shift": card.shift}
 
 
 def read_card(folder: Path) -> AdapterCard:
@@ -95,6 +98,7 @@ def _checked(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
         "sampler": str,
         "guidance_min": (int, float),
         "guidance_max": (int, float),
+        "shift": (int, float, type(None)),
         "rank": int,
         "alpha": (int, float),
         "scale": (int, float),
@@ -111,6 +115,8 @@ def _checked(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
             found[name] = values[name]
     if found["steps"] < 1:
         raise WeightsError(f"{str(file)!r}: steps is {found['steps']}; it must be at least 1")
+    if found.get("shift") is not None and not 0 < found["shift"] < float("inf"):
+        raise WeightsError(f"{str(file)!r}: shift is {found['shift']}; it must be a number above 0")
     if found.get("sampler", SAMPLERS[0]) not in SAMPLERS:
         raise WeightsError(f"{str(file)!r}: sampler is {found['sampler']!r}; valid: {', '.join(SAMPLERS)}")
     return found

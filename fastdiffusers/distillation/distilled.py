@@ -47,6 +47,10 @@ class DistilledConfig:
     sampler: str | None = field(
         default=None, metadata={"help": "of a LoRA file, which does not say it; euler by default", "choices": SAMPLERS}
     )
+    shift: float | None = field(
+        default=None,
+        metadata={"help": "of a LoRA file: fixed shift of the levels; by default the model's rule", "min": 0.01},
+    )
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def choose(method: str, config: DistilledConfig, info: ModelInfo) -> Choice:
         sampler=config.sampler or (LCM if is_unet(info) and method in LORA_FILES else EULER),
         guidance_min=0.0,
         guidance_max=float("inf"),
+        shift=config.shift,
         training={"solver_steps": LORA_FILES[method]} if method in LORA_FILES else {},
     )
     note = f"a LoRA file says nothing of steps: {card.steps}" + ("" if config.steps else ", set steps=N for others")
@@ -90,8 +95,10 @@ def _described(folder: Path, config: DistilledConfig, info: ModelInfo) -> Choice
     if not (folder / WEIGHTS).is_file():
         raise WeightsError(f"{str(folder)!r} holds no {WEIGHTS}; `fastdiff distill` writes it, and {CARD} beside it")
     card = read_card(folder)
-    for name, asked, made in (("steps", config.steps, card.steps), ("sampler", config.sampler, card.sampler)):
+    for name in ("steps", "sampler", "shift"):
+        asked, made = getattr(config, name), getattr(card, name)
         if asked is not None and asked != made:
+            made = "the model's own" if made is None else made
             raise PlanError(f"{name}={asked}, but the adapter {str(folder)!r} was made for {made}; leave {name} out")
     return Choice(folder / WEIGHTS, card, _other_base(card, info))
 
@@ -117,6 +124,10 @@ def _predict_unet(method: str, choice: Choice, info: ModelInfo, setting: Setting
     card = choice.card
     if not choice.has_card and method in LORA_FILES and card.sampler != LCM:
         raise PlanError(f"on {info.name} {method} draws with a LoRA file and sampler=lcm; give adapter=FILE")
+    if card.shift is not None:
+        raise PlanError(
+            f"{method}: shift={card.shift:g} is of a flow's levels, and {info.name} has timesteps: leave it out"
+        )
     if setting.steps not in (info.default_setting.steps, card.steps):
         other = "leave the number out" if choice.has_card else f"set {method}:steps={setting.steps}"
         raise PlanError(f"{method} draws in {card.steps} steps, not {setting.steps}; {other}")
@@ -144,8 +155,9 @@ def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, set
     if "guidance" in info.features and not card.guidance_min <= setting.guidance <= card.guidance_max:
         raise PlanError(f"{method} was trained for guidance {card.span}, not {setting.guidance:g}")
     reason = "; ".join((f"adapter {choice.weights.parent.name or choice.weights.name}", *choice.notes))
-    inner = dataclasses.replace(setting, steps=card.steps)
-    return Prediction(True, reason, f"draws in {counted(card.steps, 'step')}", inner)
+    levels = "" if card.shift is None else f", levels shifted by {card.shift:g}"
+    inner = dataclasses.replace(setting, steps=card.steps, shift=card.shift)
+    return Prediction(True, reason, f"draws in {counted(card.steps, 'step')}{levels}", inner)
 
 
 def distilled(
@@ -201,7 +213,7 @@ class Distilled(Accelerator):
         self._choice = choose(self.config.method, self.config, pipe.info)
         card = self._choice.card
         self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)
-        recorder.patch(pipe, "scheduler", FewSteps(pipe.scheduler, card.steps, card.sampler))
+        recorder.patch(pipe, "scheduler", FewSteps(pipe.scheduler, card.steps, card.sampler, card.shift))
 
     def _forget(self) -> None:
         self._steps = self._context.steps

@@ -39,6 +39,7 @@ def export_student(task: DistillTask, folder: Path, figures: Mapping[str, Any]) 
         sampler=config.sampler,
         guidance_min=low,
         guidance_max=high,
+        shift=config.shift,
         rank=config.rank,
         alpha=alpha,
         metrics=dict(figures),

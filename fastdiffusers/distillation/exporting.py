@@ -86,4 +86,5 @@ def _header(card: AdapterCard) -> dict[str, str]:
         "sampler": card.sampler,
         "guidance_min": f"{card.guidance_min:g}",
         "guidance_max": f"{card.guidance_max:g}",
+        **({} if card.shift is None else {"shift": f"{card.shift:g}"}),
     }

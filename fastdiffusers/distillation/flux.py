@@ -57,13 +57,17 @@ class FluxTeachers(TeacherFamily):
         return flow_process(config.compat)
 
     def grid(self, config: DistillConfig, size: Size) -> PhaseGrid:
-        return flow_grid(self.scheduler, self.info.tokens(*size), config.solver_steps, config.phases)
+        return flow_grid(self._shifted(config.shift), self.info.tokens(*size), config.solver_steps, config.phases)
 
-    def levels(self, size: Size, steps: int) -> np.ndarray:
-        return scheduler_levels(self.scheduler, self.info.tokens(*size), steps)
+    def levels(self, size: Size, steps: int, shift: float | None = None) -> np.ndarray:
+        return scheduler_levels(self._shifted(shift), self.info.tokens(*size), steps)
+
+    def _shifted(self, shift: float | None) -> FlowMatchEulerDiscreteScheduler:
+        return FlowMatchEulerDiscreteScheduler(self.scheduler.config.shifted(shift))
 
     def walk(self, config: DistillConfig, size: Size, steps: int, student: bool) -> FewSteps:
-        walk = FewSteps(self.scheduler, steps, config.sampler if student else EULER)
+        own = (config.sampler, config.shift) if student else ()
+        walk = FewSteps(self.scheduler, steps, *own)
         walk.set_image_timesteps(self.info.tokens(*size))
         return walk
 
@@ -149,7 +153,9 @@ class FluxTeachers(TeacherFamily):
                 f"the student draws by the sampler {card.sampler}, which no stock scheduler of FLUX is; use it with "
                 "--accel, or merge one that draws by euler"
             )
-        return None
+        if card.shift is None:
+            return None
+        return type(self.scheduler).__name__, self.scheduler.config.shifted(card.shift).to_dict()
 
 
 def _turned(shapes: Shapes) -> dict[str, tuple[int, int]]:

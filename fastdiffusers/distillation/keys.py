@@ -64,6 +64,12 @@ class DistillKeys(TrainerConfig):
 
     solver_steps: int = key(24, "levels N of the training grid, a multiple of phases", min=1)
     phases: int = key(4, "phases M, within which the student jumps", min=1)
+    shift: float | None = key(
+        None,
+        "fixed shift s of the levels, σ → s·σ/(1 + (s − 1)·σ), in training and drawing; null: the model's own rule",
+        min=0.01,
+        max=100.0,
+    )
     student_steps: int | None = key(None, "steps that the student draws in; null: one for each phase", min=1)
     sampler: str = key("euler", "how it goes on between them: euler, or lcm (to x̂₀ and back)", choices=SAMPLERS)
     loss: str = key("huber", "distance between prediction and target", choices=LOSSES)
@@ -223,8 +229,14 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
 
 
 def check_given(names: Iterable[str], config: DistillConfig) -> None:
-    """`InputError` for a key that was given but belongs to a term that is not in the recipe: it would do nothing."""
+    """`InputError` for a key that was given but would do nothing: of a term that is not in the recipe, or ``lazy``
+    with nothing beside the first term."""
     for name in names:
+        if name == "lazy" and config.lazy > 1 and len(config.terms) == 1:
+            raise InputError(
+                f"lazy={config.lazy} is for the terms beside the first, and terms={config.terms[0]} has one only; "
+                "valid: 1"
+            )
         owner = next((term for term, keys in TERM_KEYS.items() if name in keys), None)
         if owner is not None and owner not in config.terms:
             raise InputError(

@@ -119,9 +119,8 @@ def _card_of_result(source: Path, info: ModelInfo, family: TeacherFamily) -> Ada
         return None
     config = build_config(DistillConfig, dict(recipe))
     low, high = family.drawn_guidance(config)
-    return AdapterCard(
-        config.method, info.name, info.sha256, config.drawn_steps, config.sampler, low, high, training=dict(recipe)
-    )
+    use = (config.drawn_steps, config.sampler, low, high, config.shift)
+    return AdapterCard(config.method, info.name, info.sha256, *use, training=dict(recipe))
 
 
 def _set_scheduler(family: TeacherFamily, card: AdapterCard, folder: Path) -> str:

@@ -20,13 +20,16 @@ SAMPLERS = (EULER, LCM)
 
 
 class FewSteps(FlowMatchEulerDiscreteScheduler):
-    """The scheduler of a pipeline that draws with a student: its number of steps, whatever is asked for, its step.
+    """The scheduler of a pipeline that draws with a student: its number of steps, whatever is asked for, its step, and
+    its ``shift`` where it has one of its own.
 
-    Noise levels that a call gives itself are kept.
+    Noise levels that a call gives itself are kept (those before the shift, as of any scheduler).
     """
 
-    def __init__(self, inner: FlowMatchEulerDiscreteScheduler, steps: int, sampler: str = EULER) -> None:
-        super().__init__(inner.config)
+    def __init__(
+        self, inner: FlowMatchEulerDiscreteScheduler, steps: int, sampler: str = EULER, shift: float | None = None
+    ) -> None:
+        super().__init__(inner.config.shifted(shift))
         self.steps, self.sampler = steps, sampler
         self._keys: list[int] = []  # of the pictures that are being drawn
 

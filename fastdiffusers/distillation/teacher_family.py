@@ -79,8 +79,9 @@ class TeacherFamily(ABC):
         """The levels of training for pictures of ``size``."""
 
     @abstractmethod
-    def levels(self, size: Size, steps: int) -> np.ndarray:
-        """What the teacher visits in ``steps`` steps, and the end: float32 ``[steps + 1]``."""
+    def levels(self, size: Size, steps: int, shift: float | None = None) -> np.ndarray:
+        """What the teacher visits in ``steps`` steps, and the end: float32 ``[steps + 1]``; with another ``shift`` than
+        its scheduler's where that is given, for families that know one."""
 
     @abstractmethod
     def walk(self, config: DistillConfig, size: Size, steps: int, student: bool) -> Walk:

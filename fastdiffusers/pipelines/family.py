@@ -25,7 +25,8 @@ def image_sigmas(info: ModelInfo, setting: Setting) -> Sequence[float]:
     """FLUX's noise levels, all of them, falling, without the terminal 0: shifted by the number of image tokens."""
     from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(info.scheduler())
+    own = FlowMatchEulerDiscreteScheduler.from_config(info.scheduler())
+    scheduler = FlowMatchEulerDiscreteScheduler(own.config.shifted(setting.shift))
     scheduler.set_image_timesteps(info.tokens(setting.height, setting.width), setting.steps)
     return scheduler.sigmas[:-1].tolist()
 

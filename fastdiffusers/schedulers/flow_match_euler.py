@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -64,6 +64,12 @@ class FlowMatchEulerDiscreteSchedulerConfig(ModelConfig):
             raise InputError(
                 f"scheduler option shift_terminal is {self.shift_terminal!r}; it must be null or in [0, 1)"
             )
+
+    def shifted(self, shift: float | None) -> FlowMatchEulerDiscreteSchedulerConfig:
+        """The same with ``shift`` at every size, in place of all its rules; None changes nothing."""
+        if shift is None:
+            return self
+        return replace(self, shift=shift, use_dynamic_shifting=False, shift_terminal=None)
 
 
 def uniform_sigmas(num_inference_steps: int) -> NDArray[np.float64]:

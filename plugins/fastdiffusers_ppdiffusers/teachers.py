@@ -59,6 +59,10 @@ class UNetTeachers(TeacherFamily):
             raise InputError(f"true_guidance=false, but the UNet of {name} has no guidance input; valid: true")
         if config.compat != "none":
             raise InputError(f"compat={config.compat} is the arithmetic of a flow; for the UNet of {name} valid: none")
+        if config.shift is not None:
+            raise InputError(
+                f"shift={config.shift:g} is of a flow's levels; the UNet of {name} has timesteps: leave it out"
+            )
         if "consistency" in config.terms and config.phases > 1 and config.sampler == LCM:
             raise InputError(
                 f"sampler={LCM} goes by way of the clean latent, to which a student of {config.phases} phases does not "
@@ -87,7 +91,7 @@ class UNetTeachers(TeacherFamily):
     def grid(self, config: DistillConfig, size: Size) -> PhaseGrid:
         return ddim_grid(config.solver_steps, config.phases, len(self.betas))
 
-    def levels(self, size: Size, steps: int) -> np.ndarray:
+    def levels(self, size: Size, steps: int, shift: float | None = None) -> np.ndarray:
         return trailing_timesteps(steps, len(self.betas))
 
     def walk(self, config: DistillConfig, size: Size, steps: int, student: bool) -> TimestepWalk:

@@ -94,18 +94,19 @@ def test_an_exported_file_changes_the_same_weights_by_the_same_amounts(fastdiff,
 
 
 def test_the_scale_of_the_card_is_in_the_file(fastdiff, tiny, tmp_path):
-    folder = make(tmp_path / "half", tiny, scale=0.5)
+    folder = make(tmp_path / "half", tiny, scale=0.5, shift=3.0)
     done = fastdiff("adapter", "export", folder, "--model", tiny, "--dtype", "float32", "--out", "x.safetensors")
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "wrote x.safetensors: 3 layers, rank 4, kohya keys, float32, for tiny"
-    assert lines[1] == "use it at strength 1 with 2 steps of Euler, guidance 3.5"
+    assert lines[1] == "use it at strength 1 with 2 steps of Euler, guidance 3.5, the scheduler's shift fixed at 3"
     shapes = linear_shapes(describe(tiny))
     before, after = (read_lora(file, shapes).layers for file in (folder / WEIGHTS, "x.safetensors"))
     for name, layer in before.items():
         np.testing.assert_allclose(after[name].delta(), 0.5 * layer.delta(), rtol=1e-5, atol=1e-6)
     with safe_open("x.safetensors", framework="np") as reader:
         assert {reader.get_slice(key).get_dtype() for key in reader.keys()} == {"F32"}  # noqa: SIM118
+        assert reader.metadata()["shift"] == "3"
 
 
 def test_a_lora_file_of_another_program_is_translated_there_and_back(fastdiff, tiny, tmp_path):

@@ -124,6 +124,7 @@ def test_families_that_say_nothing_of_it_are_not_distilled(fastdiff, tiny, tmp_p
             ["pcm", "dmd_weight=0.1"],
             "recipe key 'dmd_weight' belongs to the term dmd, which is not among terms=consist",
         ),
+        (["pcm", "lazy=4"], "lazy=4 is for the terms beside the first, and terms=consistency has one only; valid: 1"),
         (["pcm", "terms=[consistensy]"], "unknown term 'consistensy'; valid: adversarial, consistency"),
         (["pcm", "start=nowhere"], "unknown value of recipe key 'start': 'nowhere'; valid: dmd2, flux-lightning"),
         (["pcm", "start=lcm"], "start=lcm, but there is no lcm adapter for tiny; train one (fastdiff distill lcm)"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import fastdiffusers
 from fastdiffusers.distillation.adapter import WEIGHTS, AdapterCard, write_card
 from fastdiffusers.models.info import describe
 from fastdiffusers.weights.in_place import add_to_tensors
@@ -60,6 +61,24 @@ def test_the_adapter_is_in_the_weights_and_its_steps_are_the_models(fastdiff, ti
     drawn = fastdiff("infer", "a cat", "--model", out, "--json")
     assert json.loads(drawn.stdout)["settings"]["steps"] == 2
     assert fastdiff("merge", place, "--model", tiny, "--out", out).stderr.count("exists; a new folder is needed") == 1
+
+
+def test_levels_of_the_students_own_become_the_schedulers(fastdiff, tiny, student, tmp_path):
+    place, _ = student
+    card = AdapterCard("pcm", "tiny", describe(tiny).sha256, 2, shift=3.0)
+    write_card(place, card)
+    done = fastdiff("merge", place, "--model", tiny, "--out", tmp_path / "merged", "--json")
+    report = json.loads(done.stdout)
+    assert (report["scheduler"], report["shift"]) == ("FlowMatchEulerDiscreteScheduler", 3.0)
+    settings = describe(tmp_path / "merged").scheduler()
+    assert (settings["shift"], settings["use_dynamic_shifting"]) == (3.0, False)
+    drawn, plain = (fastdiffusers.load(folder) for folder in (tmp_path / "merged", tiny))
+    with fastdiffusers.accelerate(plain, f"pcm:adapter={place}"):
+        expected = plain("a cat", seed=1, guidance_scale=3.5, output_type="latent").latents
+        levels = plain.scheduler.sigmas
+    found = drawn("a cat", seed=1, num_inference_steps=2, output_type="latent").latents
+    np.testing.assert_array_equal(drawn.scheduler.sigmas, levels)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_a_whole_student_takes_the_networks_place(fastdiff, tiny, tmp_path):

@@ -1,6 +1,7 @@
 """The accelerator that draws with an adapter: merged and taken off exactly, its own steps, refusals in a line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from adapters import make_adapter
 import fastdiffusers
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, choose_adapter, find_adapters, own_folder, read_card
 from fastdiffusers.errors import InputError, PlanError, UserError
+from fastdiffusers.pipelines.family import image_sigmas
 from fastdiffusers.testing import check_accelerator, tiny_flux
 from fastdiffusers.weights.lora import read_lora
 
@@ -136,6 +138,8 @@ def test_refuses_what_it_was_not_made_for(tmp_path, pipe, options, setting, mess
         (lambda folder: _change(folder, "steps", "four"), "of the wrong kind"),
         (lambda folder: _change(folder, "format", 9), "this version reads 1"),
         (lambda folder: _change(folder, "sampler", "heun"), "sampler.*'heun'.*euler, lcm"),
+        (lambda folder: _change(folder, "shift", 0), "shift is 0; it must be a number above 0"),
+        (lambda folder: _change(folder, "shift", "much"), "shift is 'much', which is of the wrong kind"),
     ],
 )
 def test_a_card_that_is_none_is_said_in_one_line(pipe, adapter, damage, message):
@@ -181,3 +185,25 @@ def test_the_plan_says_the_steps_that_will_be_drawn(tmp_path, pipe, adapter):
     assert plan.setting.steps == 28 and plan.effective.steps == 4
     cached = make_plan(parse(f"pcm:adapter={adapter},fbcache"), registry(), pipe.info, pipe.info.default_setting)
     assert any("4 steps" in refusal.reason for refusal in cached.refusals)  # a cache sees what is left to skip
+
+
+def test_levels_of_its_own_are_foretold_and_drawn_with(tmp_path, pipe):
+    folder = make_adapter(tmp_path / "adapter", pipe, steps=4, shift=3.0)
+    plain = make_adapter(tmp_path / "plain", pipe, steps=4)
+    own = [1, 0.9, 0.75, 0.5, 0]
+    with fastdiffusers.accelerate(pipe, f"pcm:adapter={folder}") as session:
+        (planned,) = session.plan.items
+        assert planned.prediction.effect == "draws in 4 steps, levels shifted by 3"
+        np.testing.assert_allclose(image_sigmas(pipe.info, planned.prediction.setting), own[:-1], atol=1e-7)
+        shifted = latents(pipe)
+        np.testing.assert_allclose(pipe.scheduler.sigmas, own, atol=1e-7)
+    with fastdiffusers.accelerate(pipe, f"pcm:adapter={plain}"):
+        other = latents(pipe)
+        assert np.abs(pipe.scheduler.sigmas - own).max() > 0.05
+    assert np.abs(shifted - other).max() > 1e-3
+    # a file says nothing of levels; with its options it draws the same
+    with fastdiffusers.accelerate(pipe, f"pcm:adapter={shutil.copy(folder / WEIGHTS, tmp_path)}:steps=4:shift=3"):
+        np.testing.assert_array_equal(latents(pipe), shifted)
+    for words, said in ((f"{plain}:shift=3", "shift=3.0, but the adapter .* was made for the model's own"),):
+        with pytest.raises(PlanError, match=said):
+            fastdiffusers.accelerate(pipe, f"pcm:adapter={words}")

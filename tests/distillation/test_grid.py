@@ -5,7 +5,7 @@ import pytest
 
 from fastdiffusers.distillation.grid import PhaseGrid, flow_grid, scheduler_levels
 from fastdiffusers.errors import InputError
-from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler, flow_sigmas, uniform_sigmas
 
 SHIFTED = FlowMatchEulerDiscreteScheduler(FlowMatchEulerDiscreteScheduler.Config(use_dynamic_shifting=True, shift=3.0))
 PLAIN = FlowMatchEulerDiscreteScheduler(FlowMatchEulerDiscreteScheduler.Config(shift=1.5))
@@ -82,3 +82,13 @@ def test_scheduler_levels_are_a_copy():
     levels = scheduler_levels(SHIFTED, 64, 4)
     levels[:] = 7
     assert scheduler_levels(SHIFTED, 64, 4)[0] == 1
+
+
+@pytest.mark.parametrize("scheduler", [SHIFTED, PLAIN], ids=["dynamic", "constant"])
+def test_a_shift_of_its_own_takes_the_place_of_the_models_rule_at_every_size(scheduler):
+    shifted = FlowMatchEulerDiscreteScheduler(scheduler.config.shifted(3.0))
+    for tokens in (16, 4096):
+        np.testing.assert_allclose(flow_grid(shifted, tokens, 8, 4).edges, [1, 0.9, 0.75, 0.5, 0], atol=1e-7)
+    assert scheduler.config.shifted(None) is scheduler.config
+    by_formula = flow_sigmas(uniform_sigmas(4), mu=np.log(3.0))
+    np.testing.assert_allclose(scheduler_levels(shifted, 64, 4), by_formula, atol=1e-7)

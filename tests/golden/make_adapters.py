@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import FluxPipeline
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 HERE = Path(__file__).parent
 ZOO = HERE.parents[1] / "fastdiffusers" / "zoo"
@@ -26,6 +26,9 @@ if __name__ == "__main__":
         pipe.set_progress_bar_config(disable=True)
         pipe.load_lora_weights(folder, weight_name="adapter.safetensors")
         pipe.fuse_lora()
+        if card.get("shift") is not None:
+            own = {"shift": card["shift"], "use_dynamic_shifting": False}
+            pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config, **own)
         side = pipe.vae.config.sample_size
         latents = pipe(
             PROMPT,

@@ -34,6 +34,8 @@ class DataOptions:
         true_guidance: guide the teacher by a second evaluation with the empty caption, in place of its guidance input,
             which is told ``teacher_guidance`` then.
         solver_steps: states are kept at the noise levels of as many inference steps.
+        shift: of the teacher's noise levels, and of those that states are kept at, with ``trajectories``; None: the
+            model's own rule.
         state_sigmas: those noise levels themselves, falling from 1 to 0, in place of ``solver_steps``.
         seed: of captions, noise and guidance.
     """
@@ -56,6 +58,7 @@ class DataOptions:
     true_guidance: bool = False
     teacher_guidance: float = 1.0
     solver_steps: int = 4
+    shift: float | None = None
     state_sigmas: tuple[float, ...] = ()
     seed: int = 0
 

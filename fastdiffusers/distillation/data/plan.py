@@ -157,10 +157,11 @@ def teacher_levels(family: TeacherFamily, size: Size, options: DataOptions) -> t
 
     One between two of the teacher's levels becomes a level of its own, so that every one is met exactly.
     """
-    sigmas = family.levels(size, options.teacher_steps)
+    shift = options.shift if options.trajectories else None
+    sigmas = family.levels(size, options.teacher_steps, shift)
     if not options.trajectories:
         return sigmas, ()
-    kept = family.levels(size, options.solver_steps)
+    kept = family.levels(size, options.solver_steps, shift)
     if options.state_sigmas:
         kept = np.asarray(options.state_sigmas, np.float32)
     apart = sigmas[np.abs(sigmas[:, None] - kept[None]).min(axis=1) > SAME]

@@ -102,6 +102,11 @@ def test_kept_levels_between_the_teachers_levels_become_levels(teacher):
     assert len(own) == 5 and none == () and len(sigmas) == 7 and (np.diff(sigmas) < 0).all()
     np.testing.assert_allclose(sigmas[list(at)], [1, 0.8, 0.3, 0])
     assert set(own.tolist()) <= set(sigmas.tolist())
+    shifted, at = teacher_levels(family, (32, 32), DataOptions(trajectories=True, shift=3.0))
+    np.testing.assert_allclose(shifted[list(at)], [1, 0.9, 0.75, 0.5, 0], atol=1e-6)
+    assert len(shifted) == 29 and shifted[14] == pytest.approx(0.75)
+    drawn_alone, _ = teacher_levels(family, (32, 32), DataOptions(teacher_steps=4, shift=3.0))
+    assert (drawn_alone == own).all()  # without trajectories the teacher draws as it always does
     # 28 steps hold the levels of 4, and not those of 3
     assert len(teacher_levels(family, (32, 32), DataOptions(trajectories=True))[0]) == 29
     assert len(teacher_levels(family, (32, 32), DataOptions(trajectories=True, solver_steps=3))[0]) == 31
