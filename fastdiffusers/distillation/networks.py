@@ -183,12 +183,18 @@ class Networks:
         blocks: tuple[int, ...],
         role: str = TEACHER,
     ) -> list[paddle.Tensor]:
-        """Image tokens ``[B, S, C]`` in the network of ``role`` after each of ``blocks`` (numbers of blocks run,
-        rising)."""
-        assert self.stack is not None  # terms ask for the depth first
-        stack = self.stack
-        make = lambda network: _Features(network, stack, blocks, self._blocks)  # noqa: E731
+        """Image tokens ``[B, S, C]`` in the network of ``role`` after each of ``blocks`` (of `places`)."""
+        make = lambda network: self.looker(network, blocks)  # noqa: E731
         return self._run((role, blocks), make, role, (x, level, *conditions.tensors()))
+
+    def places(self, shares: Sequence[float]) -> tuple[int, ...]:
+        """How many blocks have run at each of ``shares`` of the depth: at least one, rising, without repeats."""
+        depth = self.depth
+        return tuple(sorted({max(1, round(share * depth)) for share in shares}))
+
+    def widths(self, blocks: tuple[int, ...]) -> list[int]:
+        """C of what `features` finds after each of ``blocks``."""
+        return [int(self.teacher.proj_out.weight.shape[0])] * len(blocks)
 
     @property
     def depth(self) -> int:
@@ -203,6 +209,11 @@ class Networks:
     def predictor(self, network: Any, role: str) -> nn.Layer:
         """A layer that runs ``network`` on x, level and the conditions' tensors."""
         return _Velocity(network)
+
+    def looker(self, network: Any, blocks: tuple[int, ...]) -> nn.Layer:
+        """A layer that runs ``network`` on the same as far as the last of ``blocks`` and returns `features`."""
+        assert self.stack is not None  # `places` are asked for first
+        return _Features(network, self.stack, blocks, self._blocks)
 
     def _run(self, key: Any, make: Callable[[Any], nn.Layer], role: str, inputs: tuple[Any, ...]) -> Any:
         key = (key, paddle.is_grad_enabled())  # a graph that was recorded without gradients never has any

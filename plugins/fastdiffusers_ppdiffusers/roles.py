@@ -147,6 +147,24 @@ class UNetNetworks(Networks):
     def predictor(self, network: Any, role: str) -> nn.Layer:
         return NoisePrediction(network, self.width if role in (STUDENT, TARGET) and self.has_guidance else 0)
 
+    @property
+    def depth(self) -> int:
+        return len(parts(self.teacher))
+
+    def places(self, shares: Sequence[float]) -> tuple[int, ...]:
+        """As for a stack, of the UNet's blocks on the way down, in the middle, and up: a half is the middle one."""
+        depth = self.depth
+        return tuple(sorted({min(depth, max(1, math.floor(share * depth + 0.5))) for share in shares}))
+
+    def widths(self, blocks: tuple[int, ...]) -> list[int]:
+        down = list(self.teacher.config["block_out_channels"])
+        middle = down[-1:] if self.teacher.mid_block is not None else []
+        after = [*down, *middle, *reversed(down)]
+        return [int(after[place - 1]) for place in blocks]
+
+    def looker(self, network: Any, blocks: tuple[int, ...]) -> nn.Layer:
+        return InnerFeatures(NoisePrediction(network, 0), blocks, early=not self.compile)
+
 
 class NoisePrediction(nn.Layer):
     """A UNet with only tensors as arguments; ``width``: of the guidance's embedding, 0 for one that is told none."""
@@ -166,6 +184,47 @@ class NoisePrediction(nn.Layer):
             added_cond_kwargs=added,
             return_dict=False,
         )[0]
+
+
+def parts(unet: Any) -> list[Any]:
+    """The blocks of a UNet in the order of running."""
+    middle = [unet.mid_block] if unet.mid_block is not None else []
+    return [*unet.down_blocks, *middle, *unet.up_blocks]
+
+
+class Seen(Exception):
+    """All that was to be seen of a UNet has been."""
+
+
+class InnerFeatures(nn.Layer):
+    """What comes out of some blocks of a UNet, as tokens: a list of ``[B, H·W, C]``, one of each of ``blocks``.
+
+    ``early``: nothing runs after the last of them. A graph cannot be recorded so; there the rest goes unused.
+    """
+
+    def __init__(self, whole: NoisePrediction, blocks: tuple[int, ...], early: bool) -> None:
+        super().__init__()
+        self.whole, self.blocks, self.early = whole, blocks, early
+
+    def forward(self, x, level, text, guidance, pooled, time_ids):
+        found = []
+
+        def look(layer, given, output):
+            maps = output[0] if isinstance(output, tuple) else output
+            found.append(maps.flatten(2).transpose([0, 2, 1]))
+            if self.early and len(found) == len(self.blocks):
+                raise Seen
+
+        every = parts(self.whole.network)
+        hooks = [every[place - 1].register_forward_post_hook(look) for place in self.blocks]
+        try:
+            self.whole(x, level, text, guidance, pooled, time_ids)
+        except Seen:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
 
 def frozen_norm(layer: Any) -> Callable[[Any], Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import paddle
 
 from fastdiffusers.distillation.grid import PhaseGrid
 from fastdiffusers.distillation.keys import DistillConfig
-from fastdiffusers.distillation.networks import CRITIC, STUDENT, TEACHER, Conditions
+from fastdiffusers.distillation.networks import CRITIC, STUDENT, TEACHER, Conditions, Networks
 from fastdiffusers.distillation.process import FlowMatching, Process, wide
 from fastdiffusers.distillation.scene import Scene
 
@@ -91,7 +90,6 @@ class FakeNetworks:
         self.depth = 4
         self.channels = channels
         self.asked: list[tuple[str, Any, np.ndarray]] = []  # role, what it was told, level
-        self.teacher = SimpleNamespace(proj_out=SimpleNamespace(weight=paddle.zeros([channels, channels])))
         self._features = features
         self.added: dict[str, Any] = {}
 
@@ -102,6 +100,12 @@ class FakeNetworks:
     def add_adapter(self, role: str, rank: int, alpha: float | None = None, seed: int = 0) -> Any:
         self.added[role] = (rank, alpha, seed)
         return self.parameters.setdefault(role, {})
+
+    def places(self, shares: Any) -> tuple[int, ...]:
+        return Networks.places(self, shares)  # type: ignore[arg-type]
+
+    def widths(self, blocks: tuple[int, ...]) -> list[int]:
+        return [self.channels] * len(blocks)
 
     def features(
         self, x: paddle.Tensor, level: paddle.Tensor, told: Conditions, blocks: tuple[int, ...], role: str = TEACHER

@@ -13,7 +13,7 @@ from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, write
 from fastdiffusers.distillation.exporting import export_adapter, open_source
 from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.method import teacher_family
-from fastdiffusers.distillation.networks import STUDENT
+from fastdiffusers.distillation.networks import STUDENT, TEACHER
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms.consistency import Consistency, phase_target
 from fastdiffusers.weights.lora_layer import LoraLayer
@@ -166,3 +166,59 @@ def test_pictures_are_those_of_diffusers_with_its_stock_schedulers(
     with fastdiffusers.accelerate(pipe, f"{method}:adapter={tmp_path / WEIGHTS}"):
         again = pipe("a red apple", seed=3, height=16, width=16, output_type="latent").latents
     assert (again == found).all()
+
+
+def seen_by(networks, family):
+    """x, timesteps and conditions of two pictures, from the golden file of SDXL's steps."""
+    golden = np.load(GOLDEN / "unet_lora_steps.npz")
+    latents, text, pooled, guidance = (paddle.to_tensor(golden[n]) for n in ("latents", "text", "pooled", "guidance"))
+    told = family.conditions(networks, text, pooled, guidance, (16, 16))
+    level = paddle.to_tensor(np.linspace(999, 249, len(golden["latents"])).round().astype(np.float32))
+    return latents, level, told
+
+
+def test_a_discriminator_sees_what_a_unets_blocks_pass_on(student):
+    """After the last block only the norm and the convolution to noise remain; nothing runs after what is looked at."""
+    family, networks, _ = student("sdxl")
+    x, level, told = seen_by(networks, family)
+    unet = networks.teacher
+    assert networks.places((0.0, 0.5, 0.5, 0.99, 1.0)) == (1, 3, 5)  # two down, the middle one, two up
+    assert networks.widths((1, 3, 5)) == [8, 16, 8]
+    first, middle, last = networks.features(x, level, told, (1, 3, 5), TEACHER)
+    assert [part.shape[2] for part in (first, middle, last)] == networks.widths((1, 3, 5))
+    maps = last.transpose([0, 2, 1]).reshape([x.shape[0], 8, *x.shape[2:]])
+    predicted = unet.conv_out(paddle.nn.functional.silu(unet.conv_norm_out(maps)))
+    close(predicted, networks.predict(TEACHER, x, level, told).numpy(), 1e-6)
+    down = []
+    hook = unet.down_blocks[-1].register_forward_post_hook(lambda layer, given, out: down.append(out[0]))
+    wide = []
+    second = unet.mid_block.register_forward_post_hook(lambda layer, given, out: wide.append(out))
+    with pytest.MonkeyPatch.context() as patch:
+        for block in unet.up_blocks:
+            patch.setattr(block, "forward", None)  # not to be called
+        (alone,) = networks.features(x, level, told, (3,), TEACHER)
+    hook.remove(), second.remove()
+    close(alone, middle.numpy(), 1e-7)
+    close(alone, wide[0].flatten(2).transpose([0, 2, 1]).numpy(), 1e-7)
+    assert down[0].shape[2:] == wide[0].shape[2:]
+    (own,) = networks.features(x, level, told, (3,), STUDENT)
+    assert float((own - middle).abs().max()) > 1e-3  # its adapter is in it
+    own.square().mean().backward()
+    grads = [value.grad for value in networks.parameters[STUDENT].values()]
+    assert 0 < sum(grad is not None and float(grad.abs().sum()) > 0 for grad in grads) < len(grads)
+    for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+        assert not block._forward_post_hooks
+
+
+def test_a_recorded_graph_sees_the_same(pipelines):
+    found = []
+    for compile in (False, True):
+        config = DistillConfig(true_guidance=True, rank=RANK, solver_steps=40, compile=compile)
+        family = teacher_family(pipelines("sdxl").info)
+        networks = family.roles(family.network(pipelines("sdxl")), config, compile)
+        for path, layer in networks.bank.layers.items():
+            layer.set_factors(STUDENT, *factors(path, layer.shape))
+        found.append(networks.features(*seen_by(networks, family), (1, 3), STUDENT))
+        networks.bank.remove()
+    for eager, recorded in zip(*found, strict=True):
+        close(recorded, eager.numpy(), 1e-5)

@@ -28,10 +28,8 @@ class Adversarial(Term):
 
     def __init__(self, config: object, networks: Networks) -> None:
         super().__init__(config, networks)
-        depth = networks.depth
-        self.blocks = tuple(sorted({max(1, round(share * depth)) for share in self.config.adversarial_depths}))
-        width = int(networks.teacher.proj_out.weight.shape[0])
-        self.heads = nn.LayerList([Head(width) for _ in self.blocks])
+        self.blocks = networks.places(self.config.adversarial_depths)
+        self.heads = nn.LayerList([Head(width) for width in networks.widths(self.blocks)])
 
     def groups(self) -> list[ParameterGroup]:
         config = self.config

@@ -24,8 +24,9 @@ class CriticGan:
 
     def __init__(self, networks: Networks, depth: float) -> None:
         self.networks = networks
-        self.blocks = (max(1, round(depth * networks.depth)),)
-        self.head = Head(int(networks.teacher.proj_out.weight.shape[0]))
+        self.blocks = networks.places((depth,))
+        (width,) = networks.widths(self.blocks)
+        self.head = Head(width)
         self.parameters = {f"{CRITIC}.gan.{name}": value for name, value in self.head.named_parameters()}
 
     def loss(self, scene: Scene, made: paddle.Tensor, end: paddle.Tensor, level: paddle.Tensor) -> paddle.Tensor:
