@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlanItem", "Refusal", "Request", "make_plan", "parse", "requests_from_dict", "setting_from_dict"]
 
 FORMAT = 1
+SETTING_KEYS = tuple(field.name for field in dataclasses.fields(Setting) if field.name != "shift")
+"""What of a setting is asked for, and kept with a plan; the shift is for accelerators to set."""
 CLAIM, CONFLICT, REQUIRES, PREDICTION, PROFILE = "claim", "conflict", "requires", "prediction", "profile"
 PLAN_KEYS = frozenset({"fastdiff_plan", "model", "setting", "accelerators", "refusals"})
 
@@ -125,7 +127,7 @@ class Plan:
         return {
             "fastdiff_plan": FORMAT,
             "model": {"name": self.model, "sha256": self.sha256},
-            "setting": None if self.setting is None else dataclasses.asdict(self.setting),
+            "setting": None if self.setting is None else {name: getattr(self.setting, name) for name in SETTING_KEYS},
             "accelerators": [item.to_dict() for item in self.items],
             "refusals": [dataclasses.asdict(refusal) for refusal in self.refusals],
         }
@@ -241,9 +243,8 @@ def setting_from_dict(data: Mapping[str, Any]) -> Setting | None:
     stored = data.get("setting")
     if stored is None:
         return None
-    names = [field.name for field in dataclasses.fields(Setting)]
-    if not isinstance(stored, Mapping) or not set(stored) <= set(names):
-        raise PlanError(f"'setting' in a plan must be a mapping of {', '.join(names)}; got {stored!r}")
+    if not isinstance(stored, Mapping) or not set(stored) <= set(SETTING_KEYS):
+        raise PlanError(f"'setting' in a plan must be a mapping of {', '.join(SETTING_KEYS)}; got {stored!r}")
     for name, value in stored.items():
         whole = name in ("steps", "height", "width", "batch")
         valid = int if whole else int | float | None if name == "strength" else int | float
