@@ -53,8 +53,8 @@ def load(model):
 
 def split(arm, steps):
     """(accelerators, number of steps) of an arm's word."""
-    words, at, own = arm.partition("@")
-    return words, int(own) if at else steps
+    words, _, own = arm.rpartition("@")
+    return (words, int(own)) if words and own.isdecimal() and int(own) else (arm, steps)
 
 
 def drawer(pipe, more, batch, clock):

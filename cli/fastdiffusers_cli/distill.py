@@ -54,6 +54,12 @@ def distill(
     from fastdiffusers.errors import InputError, one_of
     from fastdiffusers.plugins import registry
 
+    if method in ("import-args", "curves"):
+        given = {"model": model, "data": data, "recipe": recipe, "threads": threads, "devices": devices}
+        unused = [name for name, value in given.items() if value is not None]
+        unused += [name for name, told in (("resume", resume != "auto"), ("dry-run", dry_run)) if told]
+        if unused:
+            raise InputError(f"--{unused[0]} has no effect on {method}; valid: --out, --json")
     if method == "import-args":
         from fastdiffusers_cli.distill_import import import_args
 

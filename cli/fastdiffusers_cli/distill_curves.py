@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ def curves(words: list[str], out: Path | None = None, json: bool = False) -> Non
     """Print the validations of the trainings in ``words`` (output folders or logs), and draw all curves to ``out``."""
     from fastdiffusers.distillation.health import LIMITS
     from fastdiffusers.errors import InputError, one_of
-    from fastdiffusers.training.curves import LOG, SUFFIXES, VALIDATED, draw_curves, read_curves
+    from fastdiffusers.training.curves import LOG, SUFFIXES, VALIDATED, draw_curves, name_apart, read_curves
     from fastdiffusers_cli.output import print_json, print_table
 
     if not words:
         raise InputError(f"curves needs the output folder of a training, or its {LOG}: fastdiff distill curves FOLDER")
     if out is not None and out.suffix.lower() not in SUFFIXES:
         raise InputError(one_of("ending of --out:", out.suffix, SUFFIXES))
-    found = [read_curves(Path(word)) for word in words]
+    paths = [Path(word) for word in words]
+    found = [read_curves(path) for path in paths]
+    name_apart(found, paths)
     limits = {name: (low, high) for name, (low, high, _) in LIMITS.items()}
     if out is not None:
         draw_curves(found, out, limits)
@@ -37,7 +40,7 @@ def curves(words: list[str], out: Path | None = None, json: bool = False) -> Non
         print()
     if ill:
         valid = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in limits.items())
-        print(f"{ILL} outside of what is healthy, relative to the teacher: {valid}")
+        print(f"{ILL} no number, or outside of what is healthy, relative to the teacher: {valid}")
     if out is not None:
         print(f"drawn: {out}")
 
@@ -46,5 +49,5 @@ def _figure(row: Mapping[str, Any], name: str, limits: Mapping[str, tuple[float,
     value = row.get(name)
     if value is None:
         return None
-    low, high = limits.get(name, (value, value))
-    return f"{value:.3f}" + ("" if low <= value <= high else ILL)
+    low, high = limits.get(name, (-math.inf, math.inf))
+    return f"{value:.3f}" + ("" if math.isfinite(value) and low <= value <= high else ILL)

@@ -63,4 +63,5 @@ def merge(
         print("a LoRA file says nothing of steps and scheduler: set them when drawing")
     else:
         named = done.scheduler or "the base's scheduler"
-        print(f"draws in {counted(card.steps, 'step')} of {named}: fastdiff infer --model {out}")
+        levels = "" if card.shift is None else f", levels shifted by {card.shift:g}"
+        print(f"draws in {counted(card.steps, 'step')} of {named}{levels}: fastdiff infer --model {out}")

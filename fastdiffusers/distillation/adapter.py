@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastdiffusers.distillation.samplers import SAMPLERS
+from fastdiffusers.distillation.samplers import SAMPLERS, SHIFTS
 from fastdiffusers.errors import InputError, WeightsError
 from fastdiffusers.files import atomic_write, cache_dir
 
@@ -115,8 +115,8 @@ def _checked(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
             found[name] = values[name]
     if found["steps"] < 1:
         raise WeightsError(f"{str(file)!r}: steps is {found['steps']}; it must be at least 1")
-    if found.get("shift") is not None and not 0 < found["shift"] < float("inf"):
-        raise WeightsError(f"{str(file)!r}: shift is {found['shift']}; it must be a number above 0")
+    if found.get("shift") is not None and not SHIFTS[0] <= found["shift"] <= SHIFTS[1]:
+        raise WeightsError(f"{str(file)!r}: shift is {found['shift']}; valid are {SHIFTS[0]:g} to {SHIFTS[1]:g}")
     if found.get("sampler", SAMPLERS[0]) not in SAMPLERS:
         raise WeightsError(f"{str(file)!r}: sampler is {found['sampler']!r}; valid: {', '.join(SAMPLERS)}")
     return found

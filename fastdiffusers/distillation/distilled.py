@@ -23,7 +23,7 @@ from fastdiffusers.accelerator import (
 )
 from fastdiffusers.counting import counted
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, AdapterCard, choose_adapter, read_card
-from fastdiffusers.distillation.samplers import EULER, LCM, SAMPLERS
+from fastdiffusers.distillation.samplers import EULER, LCM, SAMPLERS, SHIFTS
 from fastdiffusers.errors import PlanError, WeightsError
 from fastdiffusers.models.info import ModelInfo
 from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
@@ -49,7 +49,11 @@ class DistilledConfig:
     )
     shift: float | None = field(
         default=None,
-        metadata={"help": "of a LoRA file: fixed shift of the levels; by default the model's rule", "min": 0.01},
+        metadata={
+            "help": "of a LoRA file: fixed shift of the levels; by default the model's rule",
+            "min": SHIFTS[0],
+            "max": SHIFTS[1],
+        },
     )
 
 
@@ -205,15 +209,16 @@ class Distilled(Accelerator):
                 self._choice.weights, factor, card.steps, recorder, card.sampler, levels_of(card)
             )
             return
-        if not isinstance(pipe.scheduler, FlowMatchEulerDiscreteScheduler):
+        scheduler = getattr(pipe, "scheduler", None)
+        if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
             raise PlanError(
-                f"{pipe.info.name} draws with a {type(pipe.scheduler).__name__} of another package, whose steps an "
-                "adapter cannot replace; valid: a FLUX folder that fastdiffusers loads itself"
+                f"{pipe.info.name} draws with a scheduler of another package, whose steps an adapter cannot replace; "
+                "valid: a FLUX folder that fastdiffusers loads itself"
             )
         self._choice = choose(self.config.method, self.config, pipe.info)
         card = self._choice.card
         self._merged = merge(pipe.transformer, self._choice.weights, card.scale * self.config.scale, recorder)
-        recorder.patch(pipe, "scheduler", FewSteps(pipe.scheduler, card.steps, card.sampler, card.shift))
+        recorder.patch(pipe, "scheduler", FewSteps(scheduler, card.steps, card.sampler, card.shift))
 
     def _forget(self) -> None:
         self._steps = self._context.steps
@@ -225,11 +230,14 @@ class Distilled(Accelerator):
             "layers": self._merged.layers,
             "rank": self._merged.rank,
             "scale": self._merged.scale,
-            "fingerprint": self._merged.fingerprint,
+            "sampler": card.sampler,
+            "shift": card.shift,
+            "fingerprint": self._merged.fingerprint + ("" if card.shift is None else f"-shift-{card.shift:g}"),
             "adapter": str(self._choice.weights),
         }
         merged = self._merged
         parts = [counted(self._steps, "step")]
+        parts += [] if card.shift is None else [f"levels shifted by {card.shift:g}"]
         parts += [merged.note or f"{merged.layers} layers merged at scale {merged.scale:g}", *self._choice.notes]
         done = self._merged.layers > 0 and self._merged.scale > 0 and 0 < self._steps <= card.steps
         return Effect(done, "; ".join(parts), stats)

@@ -11,7 +11,7 @@ from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.distillation.method import teacher_family
 from fastdiffusers.distillation.networks import STUDENT, TARGET
 from fastdiffusers.distillation.precision import mixed_precision
-from fastdiffusers.distillation.starting import start_folder
+from fastdiffusers.distillation.starting import made_for, start_folder
 from fastdiffusers.distillation.terms import term_class
 from fastdiffusers.distillation.turns import Turns
 from fastdiffusers.models.info import describe
@@ -48,11 +48,12 @@ def describe_distillation(config: DistillConfig) -> tuple[list[str], dict[str, A
     found = source(DataOptions.of(config), info)
     lines = [
         f"teacher: {info.name}, {frozen / 1e6:.2f} M parameters, frozen",
-        *([f"start: the adapter {str(start)!r}"] if start else []),
+        *([", ".join(filter(None, (f"start: the adapter {str(start)!r}", made_for(start))))] if start else []),
         *(f"{name}: {count / 1e6:.2f} M parameters, trained" for name, count in trained.items()),
         *([f"{TARGET}: the student's average, decay {config.target_ema:g}"] if config.target_ema else []),
         f"loss: {weights}",
-        f"levels of the student's {counted(config.phases, 'step')}: {' '.join(f'{edge:.4f}' for edge in grid.edges)}",
+        f"levels of the student's {counted(config.phases, 'step')}: {' '.join(f'{edge:.4f}' for edge in grid.edges)}"
+        + ("" if config.shift is None else f", shifted by {config.shift:g}"),
         f"schedule: {config.steps} steps of {config.batch * config.accumulation} examples, {student_turns} of them the "
         f"student's, learning rate {config.lr:g}",
         f"examples: {found.describe()}",

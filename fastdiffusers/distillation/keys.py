@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from fastdiffusers.distillation.losses import LOSSES
-from fastdiffusers.distillation.samplers import SAMPLERS
+from fastdiffusers.distillation.samplers import SAMPLERS, SHIFTS
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import TrainerConfig, key
 
@@ -67,8 +67,8 @@ class DistillKeys(TrainerConfig):
     shift: float | None = key(
         None,
         "fixed shift s of the levels, σ → s·σ/(1 + (s − 1)·σ), in training and drawing; null: the model's own rule",
-        min=0.01,
-        max=100.0,
+        min=SHIFTS[0],
+        max=SHIFTS[1],
     )
     student_steps: int | None = key(None, "steps that the student draws in; null: one for each phase", min=1)
     sampler: str = key("euler", "how it goes on between them: euler, or lcm (to x̂₀ and back)", choices=SAMPLERS)
@@ -183,7 +183,7 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError("compat=reference has no critic and matches within phases: dmd_critic=false, dmd_on=phase")
         if "dmd" in self.terms:
             self._check_matching()
-        if "adversarial" in self.terms or ("dmd" in self.terms and self.dmd_critic):
+        if self.has_opponents:
             self._check_turns()
         if self.train == "full" and self.precision.endswith("o2"):
             raise InputError(
@@ -204,6 +204,11 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError(
                 f"trajectories=true needs data={TEACHER_DATA}, got data={self.data}; on pictures, set it to false"
             )
+
+    @property
+    def has_opponents(self) -> bool:
+        """Whether a discriminator or a critic is trained beside the student."""
+        return "adversarial" in self.terms or ("dmd" in self.terms and self.dmd_critic)
 
     def _check_matching(self) -> None:
         if self.dmd_simulation and self.dmd_on != "clean":
@@ -230,12 +235,12 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
 
 def check_given(names: Iterable[str], config: DistillConfig) -> None:
     """`InputError` for a key that was given but would do nothing: of a term that is not in the recipe, or ``lazy``
-    with nothing beside the first term."""
+    with one term that has no opponent."""
     for name in names:
-        if name == "lazy" and config.lazy > 1 and len(config.terms) == 1:
+        if name == "lazy" and config.lazy > 1 and len(config.terms) == 1 and not config.has_opponents:
             raise InputError(
-                f"lazy={config.lazy} is for the terms beside the first, and terms={config.terms[0]} has one only; "
-                "valid: 1"
+                f"lazy={config.lazy} is for terms beside the first, or with an opponent, and terms={config.terms[0]} "
+                "has neither; valid: 1"
             )
         owner = next((term for term, keys in TERM_KEYS.items() if name in keys), None)
         if owner is not None and owner not in config.terms:

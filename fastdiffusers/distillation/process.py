@@ -15,7 +15,13 @@ Tensor = Any
 
 
 class Process(ABC):
-    """Levels are tensors ``[B]``; latents and predictions ``[B, …]`` of any further shape."""
+    """Levels are tensors ``[B]``; latents and predictions ``[B, …]`` of any further shape.
+
+    Attributes:
+        clean_level: the level of a latent without any noise.
+    """
+
+    clean_level = 0.0
 
     @abstractmethod
     def alpha(self, level: Tensor) -> Tensor:
@@ -130,6 +136,8 @@ class VariancePreserving(Process):
     Args:
         betas: β_t of training, ``[T]``; `scaled_linear` gives Stable Diffusion's.
     """
+
+    clean_level = -1.0
 
     def __init__(self, betas: np.ndarray) -> None:
         import paddle

@@ -17,6 +17,8 @@ from fastdiffusers.schedulers import FlowMatchEulerDiscreteScheduler
 
 EULER, LCM = "euler", "lcm"
 SAMPLERS = (EULER, LCM)
+SHIFTS = (0.01, 100.0)
+"""Between these a shift of a student's levels may be."""
 
 
 class FewSteps(FlowMatchEulerDiscreteScheduler):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastdiffusers.distillation.adapter import WEIGHTS, find_adapters
+from fastdiffusers.counting import counted
+from fastdiffusers.distillation.adapter import CARD, WEIGHTS, find_adapters, read_card
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.errors import InputError, one_of
 
@@ -38,6 +39,15 @@ def start_folder(start: str, info: ModelInfo, steps: int) -> Path:
             "give start=FOLDER, or start= for the teacher itself"
         )
     return found[min(found, key=lambda made: (abs(math.log(made / steps)), made))]
+
+
+def made_for(folder: Path) -> str:
+    """How the student of the adapter in ``folder`` was to draw, in words; empty where it does not say."""
+    if not (folder / CARD).is_file():
+        return ""
+    card = read_card(folder)
+    levels = "" if card.shift is None else f", levels shifted by {card.shift:g}"
+    return f"made for {counted(card.steps, 'step')}{levels}"
 
 
 def start_from(networks: Networks, folder: Path, family: TeacherFamily) -> None:

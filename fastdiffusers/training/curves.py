@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from fastdiffusers.errors import InputError
 from fastdiffusers.files import atomic_write
 
-LOG = "log.jsonl"
+LOG, START = "log.jsonl", "start"
 SUFFIXES = (".png", ".svg")
 COLUMNS = 3
 VALIDATED = ("rmse", "saturation", "contrast", "diversity")
@@ -45,65 +46,96 @@ class Curves:
             for step, figures in sorted(self.validations.items())
         ]
 
+    def forget(self, step: int) -> None:
+        """Leave out what was said of later steps: a training that goes on from ``step`` says it again."""
+        for series in (self.validations, self.training, self.warnings):
+            for late in [one for one in series if one > step]:
+                del series[late]
+
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON: figures that are no numbers are null."""
         training = [{"step": step, **figures} for step, figures in sorted(self.training.items())]
-        return {"name": self.name, "end": self.end, "validations": self.rows(), "training": training}
+        told = {"validations": self.rows(), "training": training}
+        return {"name": self.name, "end": self.end, **{name: list(map(_finite, rows)) for name, rows in told.items()}}
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
 
 
 def read_curves(path: Path) -> Curves:
     """The log of a training: its output folder, or the ``log.jsonl`` itself.
 
-    A training that was cut and went on has said some steps twice; the later line counts. `InputError` for what is no
-    such log.
+    A training that was cut and went on has said some steps twice, and one that began anew all of them; the later lines
+    count. `InputError` for what is no such log.
     """
     file = path / LOG if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{str(file)!r} is not there; valid is the output folder of a training, or its {LOG}")
     found = Curves(file.resolve().parent.name if file.name == LOG else file.stem)
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{str(file)!r} is no log of a training: {error.reason} at byte {error.start}") from error
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{str(file)!r} cannot be read as a log of a training: {error}") from error
+    lines = text.splitlines()
+    damaged = 0  # the number of a line that is no event
     for number, line in enumerate(lines, 1):
         event = _event(line)
-        if event is None and number == len(lines):
-            break  # the training is writing it
-        if event is None:
-            raise InputError(f"{str(file)!r} is no log of a training: line {number} is no event")
-        _take(found, event)
+        if damaged and (damaged == 1 or event is None or event["event"] != START):
+            break
+        damaged = 0 if event is not None else number
+        if event is not None:
+            _take(found, event)
+    writing = damaged == len(lines) > 1 and not text.endswith("\n")  # the training has not finished its last line
+    if damaged and not writing:
+        raise InputError(f"{str(file)!r} is no log of a training: line {damaged} is no event")
+    if not lines:
+        raise InputError(f"{str(file)!r} is empty; valid is the log of a training")
     if not found.end:
         last = max((*found.validations, *found.training), default=0)
         found.end = f"not at its end, step {last}"
     return found
 
 
+def name_apart(curves: Sequence[Curves], paths: Sequence[Path]) -> None:
+    """Where two have the same name, name each by its place."""
+    names = [one.name for one in curves]
+    for one, path in zip(curves, paths, strict=True):
+        if names.count(one.name) > 1:
+            one.name = str(path)
+
+
 def _event(line: str) -> dict[str, Any] | None:
+    """What a line says; None if it is no event, or one with a step that is none."""
     try:
         event = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    step = event.setdefault("step", 0)
+    return event if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
 
 
 def _take(curves: Curves, event: Mapping[str, Any]) -> None:
-    kind, step = event["event"], int(event.get("step") or 0)
-    if kind == "start":
+    kind, step = event["event"], event["step"]
+    if kind == START:
         curves.end = ""
+        curves.forget(step)
     elif kind in ("validation", "train"):
-        figures = {name: value for name, value in event.items() if isinstance(value, int | float) and name not in SPEED}
+        figures = {name: value for name, value in event.items() if name not in (*SPEED, "step", "time")}
         series = curves.validations if kind == "validation" else curves.training
-        series[step] = {name: float(value) for name, value in figures.items() if name not in ("step", "time")}
-        if kind == "validation":
-            curves.warnings.pop(step, None)
+        series[step] = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     elif kind == "warning":
         curves.warnings.setdefault(step, []).append(str(event.get("text", "")))
     elif kind == "ended":
         curves.end = f"ended after step {step}: {event.get('reason')}"
     elif kind == "end" and not curves.end:
-        made = event.get("training") or {}
+        training = event.get("training")
+        made = training if isinstance(training, dict) else {}
         best = f", kept: step {event['best_step']}" if "best_step" in event else ""
-        curves.end = f"{made.get('steps')} steps, {made.get('minutes')} minutes{best}"
+        why = f", ended: {made['ended']}" if made.get("ended") else ""
+        curves.end = f"{made.get('steps')} steps, {made.get('minutes')} minutes{best}{why}"
 
 
 def panels(curves: Sequence[Curves]) -> list[tuple[str, bool]]:

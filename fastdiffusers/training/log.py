@@ -103,8 +103,12 @@ class TrainingLog:
             self.tracker.figures(kind, values["step"], {name: values[name] for name in values if name != "step"})
         if not self.quiet:
             line = json.dumps({"event": kind, "time": round(time.time(), 1), **values})
-            with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
+            with open(self.path, "a+b") as stream:
+                stream.seek(0, 2)
+                if end := stream.tell():
+                    stream.seek(end - 1)
+                torn = end and stream.read(1) != b"\n"  # of a training that was killed, or had no room
+                stream.write((("\n" if torn else "") + line + "\n").encode())
 
     def skip_time(self) -> None:
         """Leave out the time since the last call of `add` (pictures, checkpoints) from the speed of the next line."""

@@ -124,7 +124,10 @@ def test_families_that_say_nothing_of_it_are_not_distilled(fastdiff, tiny, tmp_p
             ["pcm", "dmd_weight=0.1"],
             "recipe key 'dmd_weight' belongs to the term dmd, which is not among terms=consist",
         ),
-        (["pcm", "lazy=4"], "lazy=4 is for the terms beside the first, and terms=consistency has one only; valid: 1"),
+        (["pcm", "lazy=4"], "lazy=4 is for terms beside the first, or with an opponent, and terms=consistency has"),
+        (["pcm", "shift=0"], "recipe key 'shift' is 0.0; valid is at least 0.01"),
+        (["import-args", "train_lcm.py", "--model", "x"], "--model has no effect on import-args; valid: --out, --json"),
+        (["curves", "x", "--dry-run"], "--dry-run has no effect on curves; valid: --out, --json"),
         (["pcm", "terms=[consistensy]"], "unknown term 'consistensy'; valid: adversarial, consistency"),
         (["pcm", "start=nowhere"], "unknown value of recipe key 'start': 'nowhere'; valid: dmd2, flux-lightning"),
         (["pcm", "start=lcm"], "start=lcm, but there is no lcm adapter for tiny; train one (fastdiff distill lcm)"),
@@ -153,7 +156,7 @@ def test_families_that_say_nothing_of_it_are_not_distilled(fastdiff, tiny, tmp_p
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_wrong_is_said_in_one_line(fastdiff, tiny, words, message):
-    more = [] if words[0] == "import-args" else ["--model", tiny, "--dry-run"]
+    more = [] if words[0] in ("import-args", "curves") else ["--model", tiny, "--dry-run"]
     if words[0] == "pcm" and "--recipe" not in words:
         more += ["--recipe", "flux-emoji"]
     done = fastdiff("distill", *words, *more)

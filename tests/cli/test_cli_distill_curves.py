@@ -25,7 +25,7 @@ def test_the_table_shows_every_validation_and_what_was_out_of_limits(capsys):
         ["180", "0.806", "0.803", "1.108", "0.760!"],
     ]
     assert f"{LOG.stem}: not at its end, step 190" in shown
-    assert "! outside of what is healthy, relative to the teacher: saturation 0.8 to 1.25" in shown
+    assert "! no number, or outside of what is healthy, relative to the teacher: saturation 0.8 to 1.25" in shown
 
 
 def test_json_and_picture(capsys, tmp_path):

@@ -138,7 +138,7 @@ def test_refuses_what_it_was_not_made_for(tmp_path, pipe, options, setting, mess
         (lambda folder: _change(folder, "steps", "four"), "of the wrong kind"),
         (lambda folder: _change(folder, "format", 9), "this version reads 1"),
         (lambda folder: _change(folder, "sampler", "heun"), "sampler.*'heun'.*euler, lcm"),
-        (lambda folder: _change(folder, "shift", 0), "shift is 0; it must be a number above 0"),
+        (lambda folder: _change(folder, "shift", 0), "shift is 0; valid are 0.01 to 100"),
         (lambda folder: _change(folder, "shift", "much"), "shift is 'much', which is of the wrong kind"),
     ],
 )

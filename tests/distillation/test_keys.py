@@ -58,3 +58,10 @@ def test_keys_of_absent_terms_would_do_nothing():
     check_given(["dmd_weight", "form", "steps"], config)
     with pytest.raises(InputError, match=r"^recipe key 'reflow_weight' belongs to the term reflow, which is not among"):
         check_given(["steps", "reflow_weight"], config)
+
+
+def test_lazy_turns_are_of_use_beside_an_opponent_too():
+    check_given(["lazy"], DistillConfig(**CRITIC, steps=100, lazy=4))
+    check_given(["lazy"], DistillConfig(terms=("consistency", "reflow"), lazy=4))
+    with pytest.raises(InputError, match="terms=dmd has neither; valid: 1"):
+        check_given(["lazy"], DistillConfig(terms=("dmd",), lazy=4))

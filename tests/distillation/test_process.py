@@ -134,3 +134,14 @@ def test_score_targets_teach_the_ideal_prediction_of_samples_that_are_noisy_them
     error = np.std(t - slope * w * noisy) / np.sqrt(noisy.size)
     assert slope == pytest.approx(ends[1] - ends[0], abs=5 * error / np.std(w * noisy))
     assert constant / w == pytest.approx(ends[0], abs=8 * error / w)
+
+
+@pytest.mark.parametrize("process", [FlowMatching(), VP], ids=["flow", "vp"])
+def test_the_clean_level_has_no_noise(process):
+    """The last of Stable Diffusion's timesteps has: β is 0.029 there."""
+    level = paddle.full([3], process.clean_level)
+    assert process.alpha(level).numpy().tolist() == [1.0] * 3 and process.beta(level).numpy().tolist() == [0.0] * 3
+    x, noise, higher = paddle.ones([3, 2]), paddle.full([3, 2], 2.0), paddle.to_tensor([0.0, 0.5, 1.0])
+    higher = higher if process is not VP else higher * 900
+    found, expected = process.renoise(x, level, higher, noise), process.add_noise(x, noise, higher)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-6)

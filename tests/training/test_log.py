@@ -49,3 +49,12 @@ def test_left_out_time_leaves_the_metrics_and_the_speed_of_the_steps(tmp_path, c
                 log.skip_time()
     assert [line["loss"] for line in lines(tmp_path)] == [1.5, 5.5]
     assert [line["samples_per_s"] for line in lines(tmp_path)] == [5.0, 5.0]
+
+
+def test_a_line_that_was_torn_off_does_not_spoil_the_next(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"event": "tra')
+    with TrainingLog(tmp_path, "tiny", 8, 10, 4) as log:
+        log.event("start", step=0)
+        log.event("train", step=4)
+    torn, *rest = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert torn == '{"event": "tra' and [json.loads(line)["event"] for line in rest] == ["start", "train"]

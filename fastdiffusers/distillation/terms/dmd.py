@@ -75,7 +75,7 @@ class DistributionMatching(Term):
         if self.config.dmd_on == "phase":
             return scene.landing, scene.end
         clean = scene.process.clean_from(scene.x, scene.prediction, scene.sigma)
-        return clean, scene.level(np.full_like(scene.n, scene.grid.steps))
+        return clean, paddle.full([scene.count], scene.process.clean_level)  # a grid's last level may have noise
 
     @paddle.no_grad()
     def gradient(self, scene: Scene, made: paddle.Tensor, end: paddle.Tensor) -> tuple[paddle.Tensor, dict[str, float]]:

@@ -5,6 +5,7 @@ import paddle
 import pytest
 from gaussian import CRITIC, STUDENT, FakeNetworks, Gaussian, Linear, config, gradient, scene, uniform_grid
 
+from fastdiffusers.distillation.grid import PhaseGrid
 from fastdiffusers.distillation.terms.dmd import DistributionMatching
 
 GRID = uniform_grid(12, 3)
@@ -101,3 +102,15 @@ def test_the_heads_gradients_are_those_of_finite_differences():
         parameter.set_value(paddle.to_tensor(kept))
         slope = (values[0] - values[1]) / 6e-3
         assert (parameter.grad.numpy() * way).sum() == pytest.approx(slope, rel=0.05, abs=2e-3), name
+
+
+def test_real_and_fake_have_the_same_noise_where_the_grid_does_not_end_clean():
+    """As with timesteps, whose last one is noisy: what the student made is clean all the same."""
+    networks, _, term, seen = case()
+    grid = uniform_grid(12, 3)
+    grid = PhaseGrid(np.append(grid.levels[:-1], np.float32(0.05)), 3)
+    batch = scene(networks, grid, N, data=DATA)
+    term.opponent_loss(batch)
+    (real, level, _), (fake, _, _) = seen
+    clean = (batch.x - batch.sigma.reshape([-1, 1, 1]) * batch.prediction).numpy()
+    np.testing.assert_allclose(real - fake, (1 - level)[:, None, None] * (batch.clean.numpy() - clean), atol=1e-5)
