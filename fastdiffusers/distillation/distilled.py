@@ -211,8 +211,9 @@ class Distilled(Accelerator):
             return
         scheduler = getattr(pipe, "scheduler", None)
         if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+            name = "scheduler" if scheduler is None else type(scheduler).__name__
             raise PlanError(
-                f"{pipe.info.name} draws with a scheduler of another package, whose steps an adapter cannot replace; "
+                f"{pipe.info.name} draws with a {name} of another package, whose steps an adapter cannot replace; "
                 "valid: a FLUX folder that fastdiffusers loads itself"
             )
         self._choice = choose(self.config.method, self.config, pipe.info)
