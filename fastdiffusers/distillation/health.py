@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -102,9 +103,9 @@ class Soundness:
         self.ill = paddle.zeros([1], dtype="int64")  # a tensor, for checkpoints
 
     def __call__(self, step: int, sound: bool) -> float:
-        """A figure that is least for the last sound validation: minus its step; 0 for one that is not sound."""
+        """A figure that is least for the last sound validation: minus its step; infinite for one that is not sound."""
         self.ill.set_value(self.ill * 0 if sound else self.ill + 1)
-        return -float(step + 1) if sound else 0.0
+        return -float(step + 1) if sound else math.inf
 
     @property
     def verdict(self) -> str:

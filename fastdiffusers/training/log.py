@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -98,10 +99,12 @@ class TrainingLog:
             self._progress.console.print(line, markup=False)
 
     def event(self, kind: str, **values: Any) -> None:
-        """A line of log.jsonl; figures of training and validation go to the tracker too."""
+        """A line of log.jsonl, null for what is no number; figures of training and validation go to the tracker too."""
         if kind in TRACKED:
-            self.tracker.figures(kind, values["step"], {name: values[name] for name in values if name != "step"})
+            figures = {name: value for name, value in values.items() if name != "step" and _is_number(value)}
+            self.tracker.figures(kind, values["step"], figures)
         if not self.quiet:
+            values = {name: value if _is_number(value) else None for name, value in values.items()}
             line = json.dumps({"event": kind, "time": round(time.time(), 1), **values})
             with open(self.path, "a+b") as stream:
                 stream.seek(0, 2)
@@ -115,3 +118,8 @@ class TrainingLog:
         now = time.monotonic()
         self._last += now - self._added
         self._added = now
+
+
+def _is_number(value: Any) -> bool:
+    """False for infinity and what is not a number, which JSON does not have; other values are left alone."""
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,6 +1,7 @@
 """Terms and roles put together: whose turn it is, who learns from it, and who is told which guidance."""
 
 import itertools
+import json
 
 import numpy as np
 import paddle
@@ -104,6 +105,18 @@ def test_a_training_out_of_limits_ends_early_and_exports_the_last_sound_weights(
     task, groups = make(**words, validation_prompts=2, teacher_steps=2)
     again = Trainer(task, groups, tmp_path)
     assert again.run()["training"]["steps"] == 12  # it is over, and stays so
+
+
+def test_where_no_validation_was_sound_the_last_weights_are_exported(make, tmp_path):
+    words = {**DMD2, "steps": 12, "sample_every": 3, "checkpoint_every": 12, "best_by": "sound"}
+    task, groups = make(**words, validation_prompts=2, teacher_steps=2)
+    figures = task.validation.figures
+    task.validation.figures = lambda: {**figures(), "contrast": 9.0}
+    trainer = Trainer(task, groups, tmp_path)
+    found = trainer.run()
+    assert "best_step" not in found and not trainer.best.path.is_file()
+    (last,) = [line for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"step": 12, "rmse"' in line]
+    assert json.loads(last)["sound"] is None
 
 
 def test_the_reference_arithmetic_is_trained_with_when_asked_for(make, tmp_path):

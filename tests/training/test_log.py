@@ -58,3 +58,13 @@ def test_a_line_that_was_torn_off_does_not_spoil_the_next(tmp_path):
         log.event("train", step=4)
     torn, *rest = (tmp_path / "log.jsonl").read_text().splitlines()
     assert torn == '{"event": "tra' and [json.loads(line)["event"] for line in rest] == ["start", "train"]
+
+
+def test_what_is_no_number_is_null_and_not_tracked(tmp_path):
+    tracked = []
+    with TrainingLog(tmp_path, "tiny", 8, 10, 4) as log:
+        log.tracker.figures = lambda kind, step, figures: tracked.append((kind, step, dict(figures)))
+        log.event("validation", step=4, rmse=0.5, sound=float("inf"), gap=float("nan"))
+    (line,) = lines(tmp_path)
+    assert (line["rmse"], line["sound"], line["gap"]) == (0.5, None, None)
+    assert tracked == [("validation", 4, {"rmse": 0.5})]
