@@ -38,7 +38,8 @@ def adapter(context: typer.Context) -> None:
 def list_all(json: Json = False) -> None:
     """List the adapters: trained here (own) and shipped.
 
-    use: what to give to --accel. metrics: figures that were measured when it was made; --json has all of them.
+    use: what to give to --accel. metrics: measured when it was made, on the latents of a few pictures: distance to the
+    teacher's (plain: of the teacher in as few steps), diversity relative to the teacher's; --json has all of them.
     """
     from fastdiffusers.distillation.listing import list_adapters, usage
     from fastdiffusers.plugins import registry
@@ -167,6 +168,9 @@ def _as_dict(item: Listed, use: str | None) -> dict[str, Any]:
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
-    """The numbers among the metrics, in short."""
+    """The numbers among the metrics, in short; of those of a distillation the two that tell most."""
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    if {"rmse", "teacher_rmse", "diversity"} <= numbers.keys():
+        plain = numbers["teacher_rmse"]
+        return f"rmse {numbers['rmse']:.2f} (plain {plain:.2f}), diversity {numbers['diversity']:.2f}"
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())

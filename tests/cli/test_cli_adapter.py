@@ -60,7 +60,8 @@ def test_own_and_shipped_ones_with_how_to_use_them(fastdiff, tiny, own, monkeypa
     shipped = tmp_path / "shipped"
     monkeypatch.setattr("fastdiffusers.distillation.listing.SHIPPED", shipped)
     for name, steps in (("pcm-2", 2), ("pcm-4", 4)):
-        make(shipped / "tiny" / name, tiny, steps)
+        figures = {"rmse": 0.2918, "teacher_rmse": 0.4139, "saturation": 1.02, "diversity": 0.9656}
+        make(shipped / "tiny" / name, tiny, steps, metrics=figures)
     (make(shipped / "tiny" / "pcm-8", tiny, 8) / CARD).write_text("{")
     found = json.loads(fastdiff("adapter", "list", "--json").stdout)["adapters"]
     assert [(item["name"], item["source"], item["use"]) for item in found] == [
@@ -69,6 +70,9 @@ def test_own_and_shipped_ones_with_how_to_use_them(fastdiff, tiny, own, monkeypa
         ("pcm-4", "shipped", "pcm:steps=4"),
         ("pcm-8", "shipped", None),
     ]
+    shown = fastdiff("adapter", "list").stdout
+    shown = " ".join(shown.split())
+    assert "distance 0.25" in shown and "rmse 0.29 (plain 0.41)" in shown and "saturation" not in shown
     assert found[0]["metrics"] == {"distance": 0.25, "words": "x"} and found[0]["folder"] == str(own)
     assert "is not readable JSON" in found[3]["problem"] and found[2]["problem"] is None
     shown = fastdiff("adapter", "ls")
