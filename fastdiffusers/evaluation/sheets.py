@@ -72,7 +72,7 @@ def write_grid(path: Path, pictures: Mapping[str, np.ndarray]) -> None:
     pen = ImageDraw.Draw(sheet)
     for r, (label, row) in enumerate(pictures.items()):
         top = r * (LINE + height + GAP) + GAP
-        shown = label.replace("μ", "shift")  # which Pillow's own font lacks
+        shown = label.replace("μ", "mu")  # which Pillow's own font lacks
         pen.text((MARGIN, top), _fitting(pen, shown, size[0] - 2 * MARGIN), fill="black")
         for c, picture in enumerate(row):
             sheet.paste(Image.fromarray(picture), (MARGIN + c * (width + GAP), top + LINE))

@@ -222,3 +222,22 @@ def test_a_recorded_graph_sees_the_same(pipelines):
         networks.bank.remove()
     for eager, recorded in zip(*found, strict=True):
         close(recorded, eager.numpy(), 1e-5)
+
+
+def test_gradients_through_what_is_seen_are_the_same_when_blocks_run_again(checkpoints):
+    found = []
+    for recompute in (False, True):
+        config = DistillConfig(true_guidance=True, rank=RANK, solver_steps=40, recompute=recompute)
+        pipe = fastdiffusers.load(checkpoints["sdxl"])  # one of its own: recomputing changes its layers
+        family = teacher_family(pipe.info)
+        networks = family.roles(family.network(pipe), config)
+        for path, layer in networks.bank.layers.items():
+            layer.set_factors(STUDENT, *factors(path, layer.shape))
+        features = networks.features(*seen_by(networks, family), (1, 3), STUDENT)
+        paddle.add_n([part.square().mean() for part in features]).backward()
+        grads = {name: value.grad for name, value in networks.parameters[STUDENT].items()}
+        found.append({name: grad.numpy() for name, grad in grads.items() if grad is not None})
+    plain, again = found
+    assert plain.keys() == again.keys() and len(plain) > 20
+    for name, grad in plain.items():
+        close(again[name], grad, 1e-4, name)
