@@ -56,7 +56,7 @@ def test_a_dry_run_says_everything_and_leaves_nothing(fastdiff, tiny, tmp_path, 
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["method"] == method and found["recipe"]["rank"] == 2 and found["recipe"]["model"] == str(tiny)
-    assert found["out"].endswith(f"/{method}-{2 if method == 'dmd2' else 4}") and str(tmp_path / "home") in found["out"]
+    assert found["out"].endswith(f"/{method}-4") and str(tmp_path / "home") in found["out"]
     opponents = {"flux-lightning": {"heads"}, "dmd2": {"critic"}}.get(method, set())
     assert found["trained_parameters"].keys() == {"student"} | opponents
     recipe = found["recipe"]
