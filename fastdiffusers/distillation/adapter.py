@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastdiffusers.counting import counted
 from fastdiffusers.distillation.samplers import SAMPLERS, SHIFTS
 from fastdiffusers.errors import InputError, WeightsError
 from fastdiffusers.files import atomic_write, cache_dir
@@ -59,6 +60,12 @@ class AdapterCard:
         """Its guidance in words: ``3.5``, ``1 to 7``."""
         low, high = f"{self.guidance_min:g}", f"{self.guidance_max:g}"
         return low if low == high else f"{low} to {high}"
+
+    @property
+    def drawing(self) -> str:
+        """How it draws, in words: ``4 steps, levels shifted by 3``."""
+        levels = "" if self.shift is None else f", levels shifted by {self.shift:g}"
+        return f"{counted(self.steps, 'step')}{levels}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -129,9 +129,7 @@ def _predict_unet(method: str, choice: Choice, info: ModelInfo, setting: Setting
     if not choice.has_card and method in LORA_FILES and card.sampler != LCM:
         raise PlanError(f"on {info.name} {method} draws with a LoRA file and sampler=lcm; give adapter=FILE")
     if card.shift is not None:
-        raise PlanError(
-            f"{method}: shift={card.shift:g} is of a flow's levels, and {info.name} has timesteps: leave it out"
-        )
+        raise PlanError(f"shift={card.shift:g} is of a flow's levels, and {info.name} has timesteps: leave it out")
     if setting.steps not in (info.default_setting.steps, card.steps):
         other = "leave the number out" if choice.has_card else f"set {method}:steps={setting.steps}"
         raise PlanError(f"{method} draws in {card.steps} steps, not {setting.steps}; {other}")
@@ -159,9 +157,8 @@ def predict_distilled(method: str, config: DistilledConfig, info: ModelInfo, set
     if "guidance" in info.features and not card.guidance_min <= setting.guidance <= card.guidance_max:
         raise PlanError(f"{method} was trained for guidance {card.span}, not {setting.guidance:g}")
     reason = "; ".join((f"adapter {choice.weights.parent.name or choice.weights.name}", *choice.notes))
-    levels = "" if card.shift is None else f", levels shifted by {card.shift:g}"
     inner = dataclasses.replace(setting, steps=card.steps, shift=card.shift)
-    return Prediction(True, reason, f"draws in {counted(card.steps, 'step')}{levels}", inner)
+    return Prediction(True, reason, f"draws in {card.drawing}", inner)
 
 
 def distilled(

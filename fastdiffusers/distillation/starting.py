@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastdiffusers.counting import counted
 from fastdiffusers.distillation.adapter import CARD, WEIGHTS, find_adapters, read_card
 from fastdiffusers.distillation.networks import STUDENT, Networks
 from fastdiffusers.errors import InputError, one_of
@@ -45,9 +44,7 @@ def made_for(folder: Path) -> str:
     """How the student of the adapter in ``folder`` was to draw, in words; empty where it does not say."""
     if not (folder / CARD).is_file():
         return ""
-    card = read_card(folder)
-    levels = "" if card.shift is None else f", levels shifted by {card.shift:g}"
-    return f"made for {counted(card.steps, 'step')}{levels}"
+    return f"made for {read_card(folder).drawing}"
 
 
 def start_from(networks: Networks, folder: Path, family: TeacherFamily) -> None:

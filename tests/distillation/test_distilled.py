@@ -68,6 +68,9 @@ def test_a_scheduler_of_another_package_is_not_replaced(adapter):
     before = held.transformer.transformer_blocks[0].attn.to_q.weight
     with pytest.raises(UserError, match="draws with a DDIMScheduler of another package"):
         fastdiffusers.accelerate(held, f"pcm:adapter={adapter}")
+    del held.scheduler  # as of a pipeline that keeps it elsewhere
+    with pytest.raises(UserError, match="draws with a scheduler of another package"):
+        fastdiffusers.accelerate(held, f"pcm:adapter={adapter}")
     assert held.transformer.transformer_blocks[0].attn.to_q.weight is before
 
 
@@ -197,8 +200,12 @@ def test_levels_of_its_own_are_foretold_and_drawn_with(tmp_path, pipe):
         np.testing.assert_allclose(image_sigmas(pipe.info, planned.prediction.setting), own[:-1], atol=1e-7)
         shifted = latents(pipe)
         np.testing.assert_allclose(pipe.scheduler.sigmas, own, atol=1e-7)
-    with fastdiffusers.accelerate(pipe, f"pcm:adapter={plain}"):
+        (record,) = session.report()
+        assert record.effect.startswith("4 steps; levels shifted by 3; ")
+        assert record.stats["shift"] == 3.0 and record.stats["fingerprint"].endswith("-shift-3")
+    with fastdiffusers.accelerate(pipe, f"pcm:adapter={plain}") as session:
         other = latents(pipe)
+        assert "-shift-" not in session.report()[0].stats["fingerprint"]
         assert np.abs(pipe.scheduler.sigmas - own).max() > 0.05
     assert np.abs(shifted - other).max() > 1e-3
     # a file says nothing of levels; with its options it draws the same

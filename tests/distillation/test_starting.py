@@ -8,7 +8,7 @@ from fastdiffusers.caching.stack import stack_of
 from fastdiffusers.distillation import starting
 from fastdiffusers.distillation.flux import FluxTeachers
 from fastdiffusers.distillation.networks import STUDENT, Networks
-from fastdiffusers.distillation.starting import start_from
+from fastdiffusers.distillation.starting import made_for, start_from
 from fastdiffusers.errors import InputError
 from fastdiffusers.testing import tiny_flux
 from fastdiffusers.weights.lora import read_lora
@@ -60,3 +60,11 @@ def test_a_method_means_its_adapter_of_the_nearest_number_of_steps(tmp_path, pip
         InputError, match=r"unknown value of recipe key 'start': 'pcmm'; valid: .*pcm.*, or an adapter's"
     ):
         starting.start_folder("pcmm", info, 4)
+
+
+def test_what_it_was_made_for_is_told_where_it_says_so(tmp_path, pipe):
+    assert made_for(make_adapter(tmp_path / "shifted", pipe, steps=4, shift=3.0)) == (
+        "made for 4 steps, levels shifted by 3"
+    )
+    plain = make_adapter(tmp_path / "plain", pipe, steps=1)
+    assert made_for(plain) == "made for 1 step" and made_for(plain / "adapter.safetensors") == ""

@@ -16,6 +16,7 @@ from fastdiffusers.distillation.method import teacher_family
 from fastdiffusers.distillation.networks import STUDENT, TEACHER
 from fastdiffusers.distillation.scene import Scene
 from fastdiffusers.distillation.terms.consistency import Consistency, phase_target
+from fastdiffusers.errors import PlanError
 from fastdiffusers.weights.lora_layer import LoraLayer
 from fastdiffusers.weights.tensor_file import read_tensors
 
@@ -241,3 +242,11 @@ def test_gradients_through_what_is_seen_are_the_same_when_blocks_run_again(check
     assert plain.keys() == again.keys() and len(plain) > 20
     for name, grad in plain.items():
         close(again[name], grad, 1e-4, name)
+
+
+def test_a_shift_is_refused_where_levels_are_timesteps(checkpoints, tmp_path):
+    (tmp_path / "lora.safetensors").touch()
+    with pytest.raises(PlanError, match="shift=3 is of a flow's levels, and sdxl has timesteps: leave it out"):
+        fastdiffusers.accelerate(
+            fastdiffusers.load(checkpoints["sdxl"]), f"lcm:adapter={tmp_path / 'lora.safetensors'}:shift=3"
+        )
