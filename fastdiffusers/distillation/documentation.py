@@ -28,6 +28,7 @@ GROUPS = {
         keys.DistillKeys,
         keys.ConsistencyKeys,
         keys.KdKeys,
+        keys.RelationalKeys,
         keys.AdversarialKeys,
         keys.DmdKeys,
         keys.ReflowKeys,

@@ -44,6 +44,9 @@ class DistillKeys(TrainerConfig):
     file_list: str = key("", "list of tab-separated shards, one path a line")
     prompts: str = key("", "file of prompts for data=teacher, one a line; empty: the embedded model's own captions")
     examples: int | None = key(4096, "examples prepared; null: all there are", min=1)
+    seeds_per_prompt: int = key(
+        1, "examples of each prompt, which stay together in a batch; for those that the teacher draws", min=1
+    )
     resolution: int | None = key(
         None, "side of a picture in pixels, of equal area for others; null: the model's", min=16
     )
@@ -159,7 +162,14 @@ class KdKeys:
 
 
 @dataclass(frozen=True)
-class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKeys, DistillKeys):
+class RelationalKeys:
+    """Keys of the term relational."""
+
+    relational_weight: float = key(1.0, "weight of the distances between pictures of a prompt", min=0.0)
+
+
+@dataclass(frozen=True)
+class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKeys, RelationalKeys, DistillKeys):
     """The configuration of a distillation: keys of the trainer, of all methods, of all terms."""
 
     @property
@@ -198,6 +208,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             )
         if "kd" in self.terms and not self.trajectories:
             raise InputError("the term kd regresses to the teacher's trajectories; it needs trajectories=true")
+        if "relational" in self.terms:
+            self._check_relations()
         if self.target_ema and "consistency" not in self.terms:
             raise InputError(f"target_ema={self.target_ema:g} averages a student for the term consistency; set it to 0")
         if self.trajectories and self.data != TEACHER_DATA:
@@ -220,6 +232,21 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
         if self.dmd_critic_full and not (self.dmd_critic and self.train == "full"):
             raise InputError(
                 "dmd_critic_full=true is a critic for students trained in full: dmd_critic=true train=full"
+            )
+
+    def _check_relations(self) -> None:
+        if "consistency" not in self.terms:
+            raise InputError("the term relational compares distances alone; name consistency beside it, for the places")
+        if self.seeds_per_prompt < 2:
+            raise InputError(
+                f"the term relational compares pictures of one prompt, and seeds_per_prompt={self.seeds_per_prompt}; "
+                "valid is at least 2"
+            )
+        if self.batch % (self.seeds_per_prompt * self.workers):
+            whole = self.seeds_per_prompt * self.workers
+            raise InputError(
+                f"batch={self.batch} is no multiple of seeds_per_prompt × workers = {whole}, so pictures of one prompt "
+                f"would lie in two processes; valid are {whole}, {2 * whole} …"
             )
 
     def _check_turns(self) -> None:
@@ -257,5 +284,6 @@ TERM_KEYS = {
         ("dmd", DmdKeys),
         ("reflow", ReflowKeys),
         ("kd", KdKeys),
+        ("relational", RelationalKeys),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +34,7 @@ class Scene:
         states: the teacher's own states at the grid's levels ``[B, N + 1, S, C]``, or None.
         common: the source of chance that the whole batch has in common, over all processes; None: ``rng``.
         given: x_n, where it is neither the teacher's state nor the example with noise; else None.
+        goals: where phases lead to, by the levels skipped: found once, and what several terms compare with.
     """
 
     networks: Networks
@@ -51,6 +52,7 @@ class Scene:
     states: np.ndarray | None = None
     common: np.random.Generator | None = None
     given: paddle.Tensor | None = None
+    goals: dict[int, paddle.Tensor] = field(default_factory=dict, init=False)
 
     @property
     def count(self) -> int:

@@ -8,16 +8,22 @@ from fastdiffusers.errors import InputError
 
 
 class EpochSampler:
-    """Every epoch sees every example once, in its own order.
+    """Every epoch sees every example once, in its own order; groups of ``group`` in a row stay together.
 
     Position ``p`` is the number of examples drawn before; any position can be asked for, so resuming needs no replay.
     """
 
-    def __init__(self, examples: int, seed: int) -> None:
+    def __init__(self, examples: int, seed: int, group: int = 1) -> None:
         if examples < 1:
             raise InputError(f"there are {examples} examples to train on; at least 1 is needed")
+        if examples % group:
+            raise InputError(
+                f"{examples} examples are no multiple of {group}, which stay together; valid are "
+                f"{max(examples // group, 1) * group}, {(examples // group + 1) * group} …"
+            )
         self.examples = examples
         self.seed = seed
+        self.group = group
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
@@ -27,7 +33,8 @@ class EpochSampler:
         while count > 0:
             epoch, start = divmod(position, self.examples)
             if epoch != self._epoch:
-                self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(self.examples)
+                groups = np.random.default_rng([self.seed, 1, epoch]).permutation(self.examples // self.group)
+                self._order = (groups[:, None] * self.group + np.arange(self.group)).reshape(-1)
                 self._epoch = epoch
             part = self._order[start : start + count]
             parts.append(part)

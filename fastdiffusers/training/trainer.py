@@ -49,7 +49,7 @@ class Trainer:
         self.gang = gang or Gang(self.parameters)
         self.leader = self.gang.rank == 0
         self.state = TrainingState(self.config, groups, self.gang)
-        self.sampler = EpochSampler(task.examples, self.config.seed)
+        self.sampler = EpochSampler(task.examples, self.config.seed, task.group)
         self.step_index = 0
         self.bad_steps = 0
         self.skipped = 0

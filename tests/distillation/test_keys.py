@@ -5,6 +5,7 @@ import pytest
 from fastdiffusers.distillation.keys import DistillConfig, check_given
 from fastdiffusers.errors import InputError
 
+RELATIONAL = {"terms": ("consistency", "relational"), "seeds_per_prompt": 4, "batch": 8}
 GAN = {"terms": ("consistency", "adversarial")}
 CRITIC = {"terms": ("dmd",), "dmd_critic": True}
 
@@ -28,6 +29,9 @@ CRITIC = {"terms": ("dmd",), "dmd_critic": True}
         ({"terms": ("dmd",), "dmd_gan_weight": 0.1}, "dmd_gan_weight=0.1 looks at a critic's features"),
         ({**CRITIC, "dmd_critic_full": True}, "dmd_critic_full=true is a critic for students trained in full"),
         ({"terms": ("dmd",), "compat": "reference", "dmd_on": "clean"}, "compat=reference has no critic"),
+        ({**RELATIONAL, "terms": ("relational",)}, "compares distances alone; name consistency beside it"),
+        ({**RELATIONAL, "seeds_per_prompt": 1}, "pictures of one prompt, and seeds_per_prompt=1; valid is at least 2"),
+        ({**RELATIONAL, "workers": 3}, "batch=8 is no multiple of seeds_per_prompt × workers = 12, so pictures of"),
     ],
 )
 def test_refusals(values, said):
@@ -47,6 +51,8 @@ def test_refusals(values, said):
         {"terms": ("dmd",), "steps": 1},  # the student is its own critic
         {"terms": ("kd", "consistency"), "trajectories": True},
         {"compat": "reference", "terms": ("dmd", "reflow", "adversarial")},
+        RELATIONAL,
+        {**RELATIONAL, "workers": 2},
     ],
 )
 def test_what_is_fine(values):

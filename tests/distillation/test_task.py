@@ -241,6 +241,24 @@ def test_kd_reads_the_stored_trajectories(make):
     assert step.metrics["kd"] > 0 and step.updates == {STUDENT}
 
 
+def test_pictures_of_a_prompt_are_compared_with_each_other(make, tmp_path):
+    """Batches keep them together, and the distance has a gradient of its own."""
+    terms = {"terms": ("consistency", "relational"), "seeds_per_prompt": 2, "batch": 4}
+    task, groups = make(**terms)
+    disturb(groups[0].parameters)
+    rows = Trainer(task, groups, tmp_path).sampler.rows(0, 12).reshape(6, 2)
+    assert (rows[:, 1] == rows[:, 0] + 1).all() and not (rows[:, 0] % 2).any()
+    batch = task.batch(np.arange(4), np.random.default_rng(0))
+    scene = task.scene(*batch, 0)
+    value, found = task.terms[1].loss(scene)
+    assert 0 < found["apart"] != 1
+    value.backward()
+    assert any(np.abs(p.grad.numpy()).max() > 0 for p in groups[0].parameters.values() if p.grad is not None)
+    asked = len(scene.goals)
+    task.terms[0].loss(scene)
+    assert len(scene.goals) == asked == 1  # both terms have one goal
+
+
 def test_the_same_step_twice_is_the_same(make):
     task, _ = make(**ALL)
     losses = []

@@ -85,6 +85,19 @@ def test_the_order_depends_on_the_position_alone():
     assert EpochSampler(7, seed=2).rows(0, 40).tolist() != whole.tolist()
 
 
+def test_groups_stay_together_and_come_in_an_order_of_their_own():
+    rows = EpochSampler(12, seed=5, group=3).rows(0, 24).reshape(8, 3)
+    assert (rows == rows[:, :1] + [0, 1, 2]).all() and not (rows[:, 0] % 3).any()
+    assert sorted(rows[:4, 0]) == sorted(rows[4:, 0]) == [0, 3, 6, 9]
+    assert rows[:4, 0].tolist() not in ([0, 3, 6, 9], rows[4:, 0].tolist())
+    assert EpochSampler(12, seed=5, group=3).rows(7, 9).tolist() == rows.reshape(-1)[7:16].tolist()
+
+
+def test_groups_that_examples_do_not_fill_are_refused():
+    with pytest.raises(InputError, match=r"^10 examples are no multiple of 4, which stay together; valid are 8, 12 …$"):
+        EpochSampler(10, seed=0, group=4)
+
+
 def test_nothing_to_train_on_is_said_in_words():
     with pytest.raises(InputError, match=r"^there are 0 examples to train on; at least 1 is needed$"):
         EpochSampler(0, seed=0)

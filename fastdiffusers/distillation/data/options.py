@@ -23,6 +23,7 @@ class DataOptions:
         file_list: the list of shards, one path a line, relative to ``data``.
         prompts: file with a prompt a line for ``data="teacher"``; empty: the model's own captions.
         examples: how many are drawn or, of pictures, used at most; None: all there are (4,096 of endless captions).
+        seeds_per_prompt: how many of them in a row have the same prompt (``data="teacher"`` only).
         resolution: side in pixels of a square example (of equal area with ``buckets``); None: the model's.
         buckets: pictures keep about their aspect; false: the square centre of every picture.
         min_side, min_aesthetic, max_watermark: pictures with a shorter side (pixels), a lower aesthetic score or a
@@ -45,6 +46,7 @@ class DataOptions:
     file_list: str = ""
     prompts: str = ""
     examples: int | None = None
+    seeds_per_prompt: int = 1
     resolution: int | None = None
     buckets: bool = True
     min_side: int = 0
@@ -65,8 +67,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.data_kind not in KINDS:
             raise InputError(one_of("data_kind", self.data_kind, KINDS))
-        least = {"examples": 1, "resolution": 1, "min_side": 0, "teacher_steps": 1, "solver_steps": 1, "seed": 0}
-        for name, bound in least.items():
+        ones = ("examples", "seeds_per_prompt", "resolution", "teacher_steps", "solver_steps")
+        for name, bound in {**dict.fromkeys(ones, 1), "min_side": 0, "seed": 0}.items():
             value = getattr(self, name)
             if value is not None and value < bound:
                 raise InputError(f"{name} is {value}; it must be at least {bound}")

@@ -88,6 +88,10 @@ def _laion_places(options: DataOptions) -> tuple[Path, Path]:
 
 def _refuse_unused(options: DataOptions, kind: str) -> None:
     drawn = kind in (TEACHER, "prompts")
+    if options.seeds_per_prompt > 1 and not drawn:
+        raise InputError(
+            f"seeds_per_prompt {options.seeds_per_prompt} is for latents that the teacher draws; data_kind is {kind!r}"
+        )
     if options.trajectories and not drawn:
         raise InputError(f"trajectories are of latents that the teacher draws; data_kind is {kind!r}, not {TEACHER!r}")
     if options.prompts and kind != TEACHER:

@@ -20,6 +20,7 @@ TERMS = {
     "dmd": "fastdiffusers.distillation.terms.dmd:DistributionMatching",
     "reflow": "fastdiffusers.distillation.terms.reflow:Reflow",
     "kd": "fastdiffusers.distillation.terms.kd:Regression",
+    "relational": "fastdiffusers.distillation.terms.relational:Relational",
 }
 REFERENCE = {
     "adversarial": "fastdiffusers.distillation.terms.reference:ReferenceAdversarial",

@@ -37,9 +37,15 @@ class Consistency(Term):
         return distance(config.loss, scene.prediction, target, config.huber_c), {}
 
 
-@paddle.no_grad()
 def phase_target(scene: Scene, skip: int = 1) -> paddle.Tensor:
     """Where the teacher's steps, and from there the jump of θ⁻ (the averaged student, where there is one), lead."""
+    if skip not in scene.goals:
+        scene.goals[skip] = _target(scene, skip)
+    return scene.goals[skip]
+
+
+@paddle.no_grad()
+def _target(scene: Scene, skip: int) -> paddle.Tensor:
     process, networks = scene.process, scene.networks
     nearer, reached = solved(scene, skip)
     if (reached == scene.grid.end(scene.n)).all():

@@ -28,6 +28,18 @@ def test_a_file_of_prompts_is_repeated_or_cut_to_the_examples(tmp_path):
     assert [sample.key for sample in source(DataOptions(prompts=str(path)))][1] == "prompts.txt:4"
 
 
+def test_every_prompt_has_as_many_examples_in_a_row_as_asked_for(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("a cat\na dog\n", encoding="utf-8")
+    each = {"prompts": str(path), "seeds_per_prompt": 2}
+    assert captions(**each) == ["a cat", "a cat", "a dog", "a dog"]
+    assert captions(**each, examples=6) == ["a cat", "a cat", "a dog", "a dog", "a cat", "a cat"]
+    assert [sample.key[-2:] for sample in source(DataOptions(**each))] == [":1", ":1", ":2", ":2"]
+    info = describe("flux-emoji")
+    single, own = captions(info=info, examples=500), captions(info=info, examples=2000, seeds_per_prompt=4)
+    assert own == [caption for caption in single for _ in range(4)]
+
+
 def test_the_embedded_models_captions_need_no_file():
     info = describe("flux-emoji")
     drawn = captions(info=info, examples=3000)
@@ -81,6 +93,7 @@ def test_other_models_bring_prompts_or_none():
             {"data": ".", "trajectories": True},
             "trajectories are of latents that the teacher draws; data_kind is 'folder'",
         ),
+        ({"data": ".", "seeds_per_prompt": 4}, "seeds_per_prompt 4 is for latents that the teacher draws; data_"),
         ({"data": ".", "data_kind": "laion"}, r"is a folder of shards; name the list of them too \(file_list=FILE\)"),
         ({"data": ".", "data_kind": "folder", "file_list": "f"}, "file_list 'f' is for shards; data_kind is 'folder'"),
         ({"data": __file__, "file_list": "f"}, "is no folder; with file_list it is the root of the shards"),
@@ -101,6 +114,7 @@ def test_what_does_not_go_together_is_one_line(options, message):
     ("options", "message"),
     [
         ({"data_kind": "zip"}, "unknown data_kind 'zip'; valid: auto, csv, folder, laion, prompts, teacher"),
+        ({"seeds_per_prompt": 0}, "seeds_per_prompt is 0; it must be at least 1"),
         ({"examples": 0}, "examples is 0; it must be at least 1"),
         ({"max_watermark": 1.5}, "max_watermark is 1.5; valid are 0 to 1"),
         ({"guidance_min": 4.0}, "guidance_min is 4 and guidance_max 3.5"),

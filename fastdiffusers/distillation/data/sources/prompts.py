@@ -20,7 +20,7 @@ ENDLESS = 4096
 
 
 class PromptSource(Source):
-    """A list of captions, repeated or cut to ``examples``."""
+    """A list of captions, ``seeds_per_prompt`` times each, repeated or cut to ``examples``."""
 
     kind = "teacher"
 
@@ -31,9 +31,10 @@ class PromptSource(Source):
                 raise InputError(
                     f"{option} is {getattr(options, option)}; pictures drawn by the teacher are not filtered"
                 )
-        count = options.examples or len(prompts)
-        self.captions = [prompts[i % len(prompts)] for i in range(count)]
-        self._keys = [keys[i % len(keys)] if keys else str(i) for i in range(count)]
+        each = options.seeds_per_prompt
+        count = options.examples or each * len(prompts)
+        self.captions = [prompts[i // each % len(prompts)] for i in range(count)]
+        self._keys = [keys[i // each % len(keys)] if keys else str(i) for i in range(count)]
         self._origin = origin
 
     def describe(self) -> str:
@@ -67,7 +68,8 @@ def own_captions(info: ModelInfo, options: DataOptions) -> PromptSource:
         from fastdiffusers.zoo.emoji.trained import draw_captions
 
         coloured = card.get("made", {}).get("flux", {}).get("recipe", {}).get("coloured", 0.5)
-        captions = draw_captions(options.examples or ENDLESS, options.seed, card["concepts"], coloured)
+        count = -(-(options.examples or ENDLESS) // options.seeds_per_prompt)
+        captions = draw_captions(count, options.seed, card["concepts"], coloured)
         return PromptSource(captions, f"captions of {info.name}'s training", options)
     if card.get("prompts"):
         return PromptSource(card["prompts"], f"the prompts of {info.name}", options)
