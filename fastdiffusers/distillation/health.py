@@ -12,7 +12,11 @@ from fastdiffusers.metrics import pairwise_distance
 LIMITS: dict[str, tuple[float, float, str]] = {
     "saturation": (0.8, 1.25, "colours {word} than the teacher's ({value:.2f}×); fewer steps, or less weight on dmd"),
     "contrast": (0.8, 1.25, "contrast {word} than the teacher's ({value:.2f}×); look at the grid"),
-    "diversity": (0.85, 1.3, "seeds are {word} than the teacher's ({value:.2f}×); less weight on adversarial and dmd"),
+    "diversity": (
+        0.85,
+        1.3,
+        "seeds are {word} than the teacher's ({value:.2f}×); adversarial, dmd and relational decide that",
+    ),
 }
 """Figures that `compare` gives, where they are healthy, and what to say where they are not."""
 WORDS = {

@@ -180,6 +180,12 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
     def __post_init__(self) -> None:
         if not self.terms:
             raise InputError("recipe key 'terms' is empty; a student needs at least one loss")
+        if self.examples and self.examples % self.seeds_per_prompt:
+            fewer = self.examples // self.seeds_per_prompt * self.seeds_per_prompt
+            raise InputError(
+                f"examples={self.examples} is no multiple of seeds_per_prompt={self.seeds_per_prompt}; valid are "
+                f"{', '.join(str(n) for n in (fewer, fewer + self.seeds_per_prompt) if n)} …"
+            )
         if self.guidance_min > self.guidance_max:
             raise InputError(
                 f"guidance_min {self.guidance_min} is above guidance_max {self.guidance_max}; they are a range"

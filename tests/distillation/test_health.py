@@ -40,7 +40,9 @@ def test_diversity_is_taken_among_the_seeds_of_a_prompt():
     alike = np.concatenate([np.repeat(PICTURES[:1], 4, 0), np.repeat(PICTURES[4:5], 4, 0)])
     figures = compare(alike, PICTURES, 4)
     assert figures["diversity"] == 0
-    assert "seeds are more alike than the teacher's (0.00×); less weight on adversarial and dmd" in warnings(figures)
+    assert "seeds are more alike than the teacher's (0.00×); adversarial, dmd and relational decide that" in warnings(
+        figures
+    )
     assert compare(alike, PICTURES, 1)["diversity"] == 1
 
 

@@ -29,6 +29,11 @@ CRITIC = {"terms": ("dmd",), "dmd_critic": True}
         ({"terms": ("dmd",), "dmd_gan_weight": 0.1}, "dmd_gan_weight=0.1 looks at a critic's features"),
         ({**CRITIC, "dmd_critic_full": True}, "dmd_critic_full=true is a critic for students trained in full"),
         ({"terms": ("dmd",), "compat": "reference", "dmd_on": "clean"}, "compat=reference has no critic"),
+        (
+            {"examples": 10, "seeds_per_prompt": 4},
+            "examples=10 is no multiple of seeds_per_prompt=4; valid are 8, 12 …",
+        ),
+        ({"examples": 3, "seeds_per_prompt": 4}, "examples=3 is no multiple of seeds_per_prompt=4; valid are 4 …"),
         ({**RELATIONAL, "terms": ("relational",)}, "compares distances alone; name consistency beside it"),
         ({**RELATIONAL, "seeds_per_prompt": 1}, "pictures of one prompt, and seeds_per_prompt=1; valid is at least 2"),
         ({**RELATIONAL, "workers": 3}, "batch=8 is no multiple of seeds_per_prompt × workers = 12, so pictures of"),
