@@ -1,5 +1,7 @@
 """The consistency term against its formula, and against Gaussian data whose consistency function is known."""
 
+import dataclasses
+
 import numpy as np
 import paddle
 import pytest
@@ -189,3 +191,15 @@ def test_the_teacher_is_asked_once_at_the_starting_level_and_told_its_guidance()
         sorted(map(tuple, student)), sorted([tuple(GRID.levels[N]), tuple(GRID.levels[N + 1])])
     )
     assert paddle.is_grad_enabled()
+
+
+def test_terms_share_a_goal_but_other_scenes_do_not():
+    """It is found once for each number of levels skipped; where a drawing led is another scene."""
+    networks = FakeNetworks(teacher=DATA.prediction, student=Linear(STUDENT, A, B, C))
+    batch = scene(networks, GRID, N, data=DATA)
+    goal = phase_target(batch)
+    asked = len(networks.asked)
+    assert phase_target(batch) is goal and len(networks.asked) == asked
+    assert (phase_target(batch, 2) != goal).any() and len(networks.asked) > asked
+    moved = dataclasses.replace(batch, n=N[::-1].copy())
+    assert (phase_target(moved) != goal).any()

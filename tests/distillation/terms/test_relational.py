@@ -17,7 +17,7 @@ A, B, C = 0.4, -0.2, 0.3
 
 
 def recipe(**changes):
-    settings = {"skip": 12, "trajectories": True, "seeds_per_prompt": 4, "batch": 8, **changes}
+    settings = {"skip": 12, "trajectories": True, "examples": None, "seeds_per_prompt": 4, "batch": 8, **changes}
     return config("consistency", "relational", **settings)
 
 
