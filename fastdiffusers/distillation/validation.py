@@ -31,7 +31,8 @@ class Validation:
         config = task.config
         self.size = task.usual_size
         kinds = max(1, config.validation_prompts // SEEDS)
-        examples = task.store.examples(np.arange(min(8 * kinds, len(task.store))), np.random.default_rng(0))
+        rows = np.arange(0, len(task.store), config.seeds_per_prompt)[: 8 * kinds]
+        examples = task.store.examples(rows, np.random.default_rng(0))
         first = list({caption: i for i, caption in reversed(list(enumerate(examples.captions)))}.values())[::-1][:kinds]
         chosen = np.repeat(first, SEEDS)
         self.captions = [examples.captions[i] for i in chosen]

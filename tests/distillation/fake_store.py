@@ -34,6 +34,14 @@ class FakeStore:
 
 ALL = {"terms": ("consistency", "adversarial", "dmd", "reflow"), "dmd_critic": True}
 
+RELATIONAL = {
+    "terms": (*ALL["terms"], "relational"),
+    "seeds_per_prompt": 2,
+    "examples": 6,
+    "batch": 4,
+    "relational_weight": 4.0,
+}
+
 DMD2 = {
     "terms": ("dmd",),
     "dmd_weight": 1.0,

@@ -259,6 +259,11 @@ def test_pictures_of_a_prompt_are_compared_with_each_other(make, tmp_path):
     assert len(scene.goals) == asked == 1  # both terms have one goal
 
 
+def test_validations_look_at_as_many_prompts_however_many_seeds_each_has(make):
+    task, _ = make(seeds_per_prompt=3, examples=6, validation_prompts=8)
+    assert sorted(set(task.validation.captions)) == ["picture 0", "picture 3"]
+
+
 def test_the_same_step_twice_is_the_same(make):
     task, _ = make(**ALL)
     losses = []

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_store import ALL, CELLS, DMD2
+from fake_store import ALL, CELLS, DMD2, RELATIONAL
 from safetensors.numpy import load_file
 from tiny_roles import disturb
 
@@ -48,8 +48,8 @@ class Crash(Exception):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}, {**DMD2, "ema": 0.9}],
-    ids=["plain", "averaged", "dmd2"],
+    [{}, {"target_ema": 0.9, "ema": 0.9, "compat": "none"}, {**DMD2, "ema": 0.9}, RELATIONAL],
+    ids=["plain", "averaged", "dmd2", "relational"],
 )
 def test_cut_and_resumed_is_the_same_adapter_bit_for_bit(make, tmp_path, changes):
     """Student, target, heads and critic with their optimisers, the turns, data and noise all go on where they were."""
