@@ -173,6 +173,10 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
     """The configuration of a distillation: keys of the trainer, of all methods, of all terms."""
 
     @property
+    def group(self) -> int:
+        return self.seeds_per_prompt
+
+    @property
     def drawn_steps(self) -> int:
         """Steps that the student draws in."""
         return self.student_steps or self.phases
@@ -180,12 +184,8 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
     def __post_init__(self) -> None:
         if not self.terms:
             raise InputError("recipe key 'terms' is empty; a student needs at least one loss")
-        if self.examples and self.examples % self.seeds_per_prompt:
-            fewer = self.examples // self.seeds_per_prompt * self.seeds_per_prompt
-            raise InputError(
-                f"examples={self.examples} is no multiple of seeds_per_prompt={self.seeds_per_prompt}; valid are "
-                f"{', '.join(str(n) for n in (fewer, fewer + self.seeds_per_prompt) if n)} …"
-            )
+        for name in ("examples", "batch"):
+            self._check_whole(name, getattr(self, name))
         if self.guidance_min > self.guidance_max:
             raise InputError(
                 f"guidance_min {self.guidance_min} is above guidance_max {self.guidance_max}; they are a range"
@@ -240,6 +240,12 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
                 "dmd_critic_full=true is a critic for students trained in full: dmd_critic=true train=full"
             )
 
+    def _check_whole(self, name: str, count: int | None) -> None:
+        each = self.seeds_per_prompt
+        if count and count % each:
+            valid = ", ".join(str(n) for n in (count // each * each, (count // each + 1) * each) if n)
+            raise InputError(f"{name}={count} is no multiple of seeds_per_prompt={each}; valid are {valid} …")
+
     def _check_relations(self) -> None:
         if "consistency" not in self.terms:
             raise InputError("the term relational compares distances alone; name consistency beside it, for the places")
@@ -247,12 +253,6 @@ class DistillConfig(ConsistencyKeys, AdversarialKeys, DmdKeys, ReflowKeys, KdKey
             raise InputError(
                 f"the term relational compares pictures of one prompt, and seeds_per_prompt={self.seeds_per_prompt}; "
                 "valid is at least 2"
-            )
-        if self.batch % (self.seeds_per_prompt * self.workers):
-            whole = self.seeds_per_prompt * self.workers
-            raise InputError(
-                f"batch={self.batch} is no multiple of seeds_per_prompt × workers = {whole}, so pictures of one prompt "
-                f"would lie in two processes; valid are {whole}, {2 * whole} …"
             )
 
     def _check_turns(self) -> None:

@@ -46,7 +46,6 @@ class DistillTask(Task):
         self.family.check(config)
         self.pipe = fastdiffusers.load(config.model, dtype)
         self.store = prepare(self.pipe, DataOptions.of(config))
-        self.group = config.seeds_per_prompt
         paddle.seed(config.seed)  # heads begin alike in the process that prepared examples and in those that found them
         on_cpu = paddle.get_device().startswith("cpu")
         self.networks = self.family.roles(self.family.network(self.pipe), config, config.compile and on_cpu, amp)

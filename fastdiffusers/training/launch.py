@@ -57,9 +57,10 @@ def build(target: str, recipe: dict[str, Any]) -> tuple[Task, list[ParameterGrou
     """The task and its parameters, the same bits in every process."""
     cls = load_task(target)
     config = build_config(cls.Config, recipe)
-    if config.workers > config.batch:
+    if config.workers > config.parts:
+        what = "examples" if config.group == 1 else f"times {config.group} examples"
         raise InputError(
-            f"recipe key 'workers' is {config.workers}; valid is at most {config.batch}, the examples of a batch"
+            f"recipe key 'workers' is {config.workers}; valid is at most {config.parts}, the {what} of a batch"
         )
     task = cls(config)
     paddle.seed(task.config.seed)
@@ -82,8 +83,10 @@ def train(
     if (place := launched()) is not None:
         if devices is not None:
             raise InputError(f"a launcher has started {place.size} processes already; leave out --devices {devices}")
+        check_ranks(place.size, config)
         return _train_rank(target, recipe, folder, resume, place)
     if devices is not None and devices > 1:
+        check_ranks(devices, config)
         return _train_on(devices, target, recipe, folder, resume)
     with reserved(folder):
         task, groups = build(target, recipe)
@@ -102,7 +105,6 @@ def train(
 
 def _train_on(size: int, target: str, recipe: dict[str, Any], folder: Path, resume: str) -> dict[str, Any]:
     """The first of ``size`` ranks on this machine, which starts the others when it has built, and so prepared, all."""
-    check_ranks(size, recipe)
     places = on_this_machine(size)
     others: list[subprocess.Popen[bytes]] = []
     with reserved(folder):
@@ -120,7 +122,6 @@ def _train_on(size: int, target: str, recipe: dict[str, Any], folder: Path, resu
 
 def _train_rank(target: str, recipe: dict[str, Any], folder: Path, resume: str, place: Place) -> dict[str, Any]:
     """One rank of several that a launcher started. The first builds, and so prepares, before the others meet it."""
-    check_ranks(place.size, recipe)
     signal.signal(signal.SIGTERM, _ended_by_launcher)
     if place.rank:
         meeting = join(place)

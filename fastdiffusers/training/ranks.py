@@ -22,6 +22,7 @@ import paddle
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.gang import Gang, WorkerLost
 from fastdiffusers.training.meeting import Meeting
+from fastdiffusers.training.recipe import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,13 @@ def on_this_machine(size: int) -> list[Place]:
     return [Place(rank, size, endpoints) for rank in range(size)]
 
 
-def check_ranks(size: int, recipe: Mapping[str, Any]) -> None:
-    """`InputError` for more ranks than GPUs, or than a batch has examples."""
-    batch = int(recipe["batch"])
-    if size > batch:
-        raise InputError(f"{size} processes cannot share a batch of {batch}; valid is at most {batch}")
+def check_ranks(size: int, config: TrainerConfig) -> None:
+    """`InputError` for more ranks than GPUs, or than a batch has examples (or groups of them)."""
+    if size > config.parts:
+        together = "" if config.group == 1 else f", of which {config.group} stay together"
+        raise InputError(
+            f"{size} processes cannot share a batch of {config.batch}{together}; valid is at most {config.parts}"
+        )
     if paddle.get_device().startswith("gpu"):
         count = int(os.environ.get("PADDLE_LOCAL_SIZE", size))
         if count > paddle.device.cuda.device_count():

@@ -56,6 +56,16 @@ class TrainerConfig:
     tracker: str = key("none", "a second place for the log's figures", choices=TRACKERS)
     log_every: int = key(20, "steps between lines of log.jsonl", min=1)
 
+    @property
+    def group(self) -> int:
+        """How many examples in a row stay together, in batches and in processes; a divisor of ``batch``."""
+        return 1
+
+    @property
+    def parts(self) -> int:
+        """How many processes can share a batch."""
+        return self.batch // self.group
+
 
 def load_recipe(config: type[C], path: Path | None, overrides: Iterable[str] = ()) -> C:
     """Read a recipe file (or none: the defaults) and apply ``key=value`` words.

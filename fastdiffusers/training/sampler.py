@@ -43,6 +43,12 @@ class EpochSampler:
         return np.concatenate(parts)
 
 
+def share(batch: int, group: int, size: int, rank: int) -> np.ndarray:
+    """The places of a batch that one of ``size`` processes takes, as even as whole groups of ``group`` allow: int64."""
+    groups = np.array_split(np.arange(batch // group), size)[rank]
+    return (groups[:, None] * group + np.arange(group)).reshape(-1)
+
+
 def step_rng(seed: int, step: int, rank: int) -> np.random.Generator:
     """The generator of one worker for one step; chance never depends on what was drawn before, so resuming is exact."""
     return np.random.default_rng([seed, 2, step, rank])

@@ -57,12 +57,10 @@ class Step:
 class Task(ABC):
     """One thing that can be trained. Built once in every worker process, from its configuration alone.
 
-    ``Config`` is the recipe: a `TrainerConfig` subclass whose fields are the keys of its YAML file. ``group`` is how
-    many examples in a row belong together, in batches too; a divisor of their number.
+    ``Config`` is the recipe: a `TrainerConfig` subclass whose fields are the keys of its YAML file.
     """
 
     Config: type[TrainerConfig]
-    group = 1
 
     def __init__(self, config: Any) -> None:
         self.config = config

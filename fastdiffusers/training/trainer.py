@@ -22,7 +22,7 @@ from fastdiffusers.training.best import Best
 from fastdiffusers.training.gang import Gang, WorkerLost
 from fastdiffusers.training.log import TrainingLog
 from fastdiffusers.training.recipe import config_to_dict
-from fastdiffusers.training.sampler import EpochSampler, step_rng
+from fastdiffusers.training.sampler import EpochSampler, share, step_rng
 from fastdiffusers.training.state import TrainingState
 from fastdiffusers.training.task import ParameterGroup, Step, Task
 
@@ -49,7 +49,7 @@ class Trainer:
         self.gang = gang or Gang(self.parameters)
         self.leader = self.gang.rank == 0
         self.state = TrainingState(self.config, groups, self.gang)
-        self.sampler = EpochSampler(task.examples, self.config.seed, task.group)
+        self.sampler = EpochSampler(task.examples, self.config.seed, self.config.group)
         self.step_index = 0
         self.bad_steps = 0
         self.skipped = 0
@@ -142,7 +142,7 @@ class Trainer:
         rng = step_rng(config.seed, number, gang.rank)
         paddle.seed(int(rng.integers(2**31)))
         np.random.seed(int(rng.integers(2**31)))
-        places = np.array_split(np.arange(config.batch), gang.size)[gang.rank]
+        places = share(config.batch, config.group, gang.size, gang.rank)
         rows = self.sampler.rows(number * config.batch, config.batch)[places]
         rng = self.task.chance(number, int(places[0]), len(places)) or rng
         step = self.task.step(self.task.batch(rows, rng), self.step_index)

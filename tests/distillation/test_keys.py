@@ -36,7 +36,7 @@ CRITIC = {"terms": ("dmd",), "dmd_critic": True}
         ({"examples": 3, "seeds_per_prompt": 4}, "examples=3 is no multiple of seeds_per_prompt=4; valid are 4 …"),
         ({**RELATIONAL, "terms": ("relational",)}, "compares distances alone; name consistency beside it"),
         ({**RELATIONAL, "seeds_per_prompt": 1}, "pictures of one prompt, and seeds_per_prompt=1; valid is at least 2"),
-        ({**RELATIONAL, "workers": 3}, "batch=8 is no multiple of seeds_per_prompt × workers = 12, so pictures of"),
+        ({**RELATIONAL, "batch": 10}, "batch=10 is no multiple of seeds_per_prompt=4; valid are 8, 12 …"),
     ],
 )
 def test_refusals(values, said):

@@ -14,6 +14,7 @@ import pytest
 from test_trainer import events, recipe, start, wait_for
 from tiny_task import TARGET
 
+from fastdiffusers.distillation.keys import DistillConfig
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.gang import WorkerLost
 from fastdiffusers.training.launch import train
@@ -66,7 +67,11 @@ def test_places_on_this_machine_have_ports_of_their_own():
 
 def test_more_ranks_than_examples_are_refused():
     with pytest.raises(InputError, match="5 processes cannot share a batch of 4; valid is at most 4"):
-        check_ranks(5, {"batch": 4})
+        check_ranks(5, recipe("batch=4"))
+    grouped = DistillConfig(batch=12, examples=8, seeds_per_prompt=4)
+    check_ranks(3, grouped)
+    with pytest.raises(InputError, match="4 processes cannot share a batch of 12, of which 4 stay together; valid"):
+        check_ranks(4, grouped)
 
 
 def test_a_launcher_and_devices_do_not_go_together(tmp_path, monkeypatch):

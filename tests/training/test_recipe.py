@@ -6,7 +6,7 @@ import pytest
 
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict, key, load_recipe
-from fastdiffusers.training.sampler import EpochSampler, step_rng
+from fastdiffusers.training.sampler import EpochSampler, share, step_rng
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,12 @@ def test_groups_stay_together_and_come_in_an_order_of_their_own():
     assert sorted(rows[:4, 0]) == sorted(rows[4:, 0]) == [0, 3, 6, 9]
     assert rows[:4, 0].tolist() not in ([0, 3, 6, 9], rows[4:, 0].tolist())
     assert EpochSampler(12, seed=5, group=3).rows(7, 9).tolist() == rows.reshape(-1)[7:16].tolist()
+
+
+def test_processes_take_whole_groups():
+    parts = [share(40, 4, 3, rank).tolist() for rank in range(3)]
+    assert [len(part) for part in parts] == [16, 12, 12] and [*parts[0], *parts[1], *parts[2]] == [*range(40)]
+    assert [share(5, 1, 2, rank).tolist() for rank in range(2)] == [[0, 1, 2], [3, 4]]
 
 
 def test_groups_that_examples_do_not_fill_are_refused():

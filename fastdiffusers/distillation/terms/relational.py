@@ -22,10 +22,11 @@ TINY = 1e-12
 
 
 class Relational(Term):
-    """Mean over pairs of l_δ(‖x̂₀ⁱ − x̂₀ʲ‖/μ − ‖yⁱ − yʲ‖/μ), the Huber distance with δ = 1; μ is the mean of ‖yⁱ − yʲ‖.
+    """Mean over pairs of l_δ(‖x̂₀ⁱ − x̂₀ʲ‖/μ − ‖yⁱ − yʲ‖/μ), the Huber distance with δ = 1.
 
     x̂₀ is the clean latent that the student's jump aims at, y that of a jump which lands where consistency wants it.
-    Pairs are those of ``seeds_per_prompt`` examples in a row.
+    Pairs are those of ``seeds_per_prompt`` examples in a row, and μ is the mean of ‖yⁱ − yʲ‖ over all that a process
+    has: of several processes each has its own.
     """
 
     weight_key = "relational_weight"

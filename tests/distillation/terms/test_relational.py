@@ -5,6 +5,7 @@ import paddle
 import pytest
 from gaussian import STUDENT, FakeNetworks, Gaussian, Linear, config, gradient, scene, uniform_grid
 
+from fastdiffusers.distillation.grid import PhaseGrid
 from fastdiffusers.distillation.process import LatentConsistency, VariancePreserving, scaled_linear
 from fastdiffusers.distillation.terms.consistency import Consistency
 from fastdiffusers.distillation.terms.relational import Relational, pairs_of
@@ -64,8 +65,6 @@ def test_value_and_gradient_are_those_of_the_formula(group):
 @pytest.mark.parametrize("process", [VariancePreserving(scaled_linear()), LatentConsistency(scaled_linear())])
 def test_an_exact_student_of_another_process_has_no_loss(process):
     """x̂₀ of the student and of what it is to reach are found alike."""
-    from fastdiffusers.distillation.grid import PhaseGrid
-
     grid = PhaseGrid(np.array([999, 749, 499, 249, -1], np.float32), 1)
     states = np.random.default_rng(3).standard_normal((4, 5, 5, 3)).astype(np.float32)
 
@@ -78,6 +77,24 @@ def test_an_exact_student_of_another_process_has_no_loss(process):
     value, metrics = Relational(recipe(), networks).loss(batch)
     assert float(value.item()) < 1e-9
     assert metrics["apart"] == pytest.approx(1, rel=1e-5)
+
+
+def test_distances_are_those_of_clean_latents_for_predictions_of_noise():
+    """x̂₀ = (x − √(1 − ᾱ)·ε̂)/√ᾱ on both sides, by hand."""
+    process = VariancePreserving(scaled_linear())
+    grid = PhaseGrid(np.array([999, 749, 499, 249, -1], np.float32), 2)
+    states = np.random.default_rng(3).standard_normal((4, 5, 5, 3)).astype(np.float32)
+    networks = FakeNetworks(student=lambda x, level, told: 0.3 * x)
+    batch = scene(networks, grid, np.full(4, 2), states=states, process=process)
+    _, metrics = Relational(recipe(), networks).loss(batch)
+    bar = float(np.cumprod(1 - scaled_linear().astype(np.float64))[499])
+    x, goal = (
+        states[:, 2].astype(np.float64),
+        states[:, 4].astype(np.float64),
+    )  # the last phase ends at the clean latent
+    own = (x - (1 - bar) ** 0.5 * 0.3 * x) / bar**0.5
+    d, t = (np.mean([np.linalg.norm(z[i] - z[j]) for i in range(4) for j in range(i)]) for z in (own, goal))
+    assert metrics["apart"] == pytest.approx(d / t, rel=1e-4)
 
 
 def test_it_undoes_the_shrinking_of_squared_errors():
@@ -112,7 +129,7 @@ def test_it_undoes_the_shrinking_of_squared_errors():
     assert apart(4.0) > 0.9
 
 
-def test_pairs_are_those_of_one_prompt_in_any_number_of_processes():
+def test_pairs_are_those_of_one_prompt_also_where_processes_share_a_batch():
     assert pairs_of(4, 2).T.tolist() == [[0, 1], [2, 3]]
     assert pairs_of(3, 3).T.tolist() == [[0, 1], [0, 2], [1, 2]]
     whole = {tuple(pair) for pair in pairs_of(16, 4).T.tolist()}
