@@ -58,7 +58,7 @@ def build(target: str, recipe: dict[str, Any]) -> tuple[Task, list[ParameterGrou
     cls = load_task(target)
     config = build_config(cls.Config, recipe)
     if config.workers > config.parts:
-        what = "examples" if config.group == 1 else f"times {config.group} examples"
+        what = "examples" if config.group == 1 else f"groups of {config.group} examples"
         raise InputError(
             f"recipe key 'workers' is {config.workers}; valid is at most {config.parts}, the {what} of a batch"
         )
