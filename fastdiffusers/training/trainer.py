@@ -21,7 +21,7 @@ from fastdiffusers.training import checkpoint
 from fastdiffusers.training.best import Best
 from fastdiffusers.training.gang import Gang, WorkerLost
 from fastdiffusers.training.log import TrainingLog
-from fastdiffusers.training.recipe import config_to_dict
+from fastdiffusers.training.recipe import TrainerConfig, config_to_dict
 from fastdiffusers.training.sampler import EpochSampler, share, step_rng
 from fastdiffusers.training.state import TrainingState
 from fastdiffusers.training.task import ParameterGroup, Step, Task
@@ -202,7 +202,7 @@ class Trainer:
                 self.best.forget()  # of a training that was killed early, of who knows what recipe
             return
         state = checkpoint.read_state(found[-1])
-        check_same_recipe(state["recipe"], config_to_dict(self.config), found[-1])
+        check_same_recipe(state["recipe"], self.config, found[-1])
         if state["step"] > self.config.steps:
             raise InputError(
                 f"recipe key 'steps' is {self.config.steps}, but the checkpoint {str(found[-1])!r} has made "
@@ -273,8 +273,10 @@ class Trainer:
         return figures
 
 
-def check_same_recipe(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> None:
-    """A checkpoint goes on with the recipe it was begun with; only bookkeeping, length and workers may differ."""
+def check_same_recipe(begun: Mapping[str, Any], config: TrainerConfig, path: Path) -> None:
+    """A checkpoint goes on with the recipe it was begun with; only bookkeeping, length and workers may differ. Keys
+    that there were not yet had their defaults."""
+    old, new = {**config_to_dict(type(config)()), **begun}, config_to_dict(config)
     free = {"checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "max_bad_steps", "steps", "tracker"}
     free.add("workers")  # whoever shared the batches: weights and moments are put together from all parts
     for name in sorted((old.keys() | new.keys()) - free):

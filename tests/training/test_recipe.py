@@ -1,12 +1,14 @@
 """Recipes: files, words, limits, and one line for each mistake."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from fastdiffusers.errors import InputError
 from fastdiffusers.training.recipe import TrainerConfig, build_config, config_to_dict, key, load_recipe
 from fastdiffusers.training.sampler import EpochSampler, share, step_rng
+from fastdiffusers.training.trainer import check_same_recipe
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,13 @@ def test_groups_stay_together_and_come_in_an_order_of_their_own():
     assert sorted(rows[:4, 0]) == sorted(rows[4:, 0]) == [0, 3, 6, 9]
     assert rows[:4, 0].tolist() not in ([0, 3, 6, 9], rows[4:, 0].tolist())
     assert EpochSampler(12, seed=5, group=3).rows(7, 9).tolist() == rows.reshape(-1)[7:16].tolist()
+
+
+def test_a_checkpoint_from_before_a_key_had_its_default():
+    begun = {name: value for name, value in config_to_dict(Config()).items() if name != "batch"}
+    check_same_recipe(begun, Config(), Path("at"))
+    with pytest.raises(InputError, match=r"^the checkpoint 'at' was made with batch=32, now it is 8; use the same"):
+        check_same_recipe(begun, Config(batch=8), Path("at"))
 
 
 def test_processes_take_whole_groups():
